@@ -1,0 +1,49 @@
+// The errors that millrace itself finds; those that the system finds keep the system's codes. Each
+// is an std::error_code with a message that a person can read. Values; any thread.
+//
+//   void on_close(Connection& c, std::error_code why) {
+//     if (why == error::idle_timeout) ...            // ours
+//     if (why == std::errc::connection_reset) ...    // the system's
+//   }
+#pragma once
+
+#include <string>
+#include <system_error>
+
+namespace millrace {
+
+enum class error {
+  aborted = 1,              // our side called abort()
+  owner_destroyed,          // the Server or Client was destroyed
+  handler_exception,        // a callback of this connection threw
+  send_queue_overflow,      // more queued than ConnectionLimits::send_queue_bytes
+  receive_buffer_overflow,  // more unconsumed, or expected, than ConnectionLimits::receive_bytes
+  idle_timeout,             // no byte either way for ConnectionTimeouts::idle
+  write_stalled,            // bytes waited and none left for ConnectionTimeouts::write_stall
+  linger_timeout,           // close() could not deliver everything in time
+  lifetime_exceeded,        // open for longer than ConnectionTimeouts::lifetime
+  drain_deadline,           // still open when Server::drain() ran out of time
+  frame_too_large,          // a frame announced more than the decoder's maximum
+  frame_corrupt,            // a frame's header makes no sense
+  frame_truncated,          // the stream ended inside a frame
+};
+
+const std::error_category& error_category() noexcept;
+
+inline std::error_code make_error_code(error e) noexcept {
+  return {static_cast<int>(e), error_category()};
+}
+
+// The system's code for `errno_value`.
+inline std::error_code system_error_code(int errno_value) noexcept {
+  return {errno_value, std::system_category()};
+}
+
+// Throws std::system_error for errno_value; the text names the call and what it was about:
+// "bind 127.0.0.1:80: Permission denied".
+[[noreturn]] void throw_system_error(int errno_value, const std::string& what);
+
+}  // namespace millrace
+
+template <>
+struct std::is_error_code_enum<millrace::error> : std::true_type {};

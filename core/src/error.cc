@@ -1,0 +1,54 @@
+#include <millrace/error.h>
+
+namespace millrace {
+namespace {
+
+class Category final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "millrace"; }
+  std::string message(int value) const override {
+    switch (static_cast<error>(value)) {
+      case error::aborted:
+        return "connection aborted by this side";
+      case error::owner_destroyed:
+        return "the server or client of this connection was destroyed";
+      case error::handler_exception:
+        return "a callback of this connection threw an exception";
+      case error::send_queue_overflow:
+        return "send queue over its hard limit";
+      case error::receive_buffer_overflow:
+        return "unconsumed input over its limit";
+      case error::idle_timeout:
+        return "idle for too long";
+      case error::write_stalled:
+        return "peer stopped taking data";
+      case error::linger_timeout:
+        return "data still undelivered when the linger time was over";
+      case error::lifetime_exceeded:
+        return "open for longer than allowed";
+      case error::drain_deadline:
+        return "still open at the drain deadline";
+      case error::frame_too_large:
+        return "frame larger than allowed";
+      case error::frame_corrupt:
+        return "corrupt frame header";
+      case error::frame_truncated:
+        return "stream ended inside a frame";
+    }
+    return "unknown millrace error " + std::to_string(value);
+  }
+};
+
+}  // namespace
+
+const std::error_category& error_category() noexcept {
+  // Never destroyed: connections may report errors while static objects are being torn down.
+  static const Category& category = *new Category;
+  return category;
+}
+
+void throw_system_error(int errno_value, const std::string& what) {
+  throw std::system_error(system_error_code(errno_value), what);
+}
+
+}  // namespace millrace

@@ -1,0 +1,450 @@
+#include "loop_core.h"
+
+#include <millrace/check.h>
+#include <millrace/error.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <pthread.h>
+
+namespace millrace {
+namespace {
+
+// Bounds of one iteration: enough that the fixed cost of an iteration disappears, few enough that
+// I/O, timers and tasks take turns within a few milliseconds.
+constexpr std::size_t kTasksPerTurn = 4096;
+constexpr std::size_t kTimersPerTurn = 8192;
+// A queue that was longer than this gives its memory back when it is empty again.
+constexpr std::size_t kKeptQueueCapacity = 4096;
+// How long freed buffer memory is kept for the next who needs it.
+constexpr auto kTrimInterval = std::chrono::seconds(1);
+constexpr Duration kTick = std::chrono::milliseconds(1);
+
+std::atomic<unsigned> fork_count{0};    // of forks that made this process a child
+std::atomic<bool> process_forked{false};
+
+void watch_forks() {
+  static const bool watching = [] {
+    pthread_atfork([] { process_forked = true; }, nullptr, [] { ++fork_count; });
+    return true;
+  }();
+  static_cast<void>(watching);
+}
+
+template <class T>
+void clear_queue(std::vector<T>& queue) {
+  queue.clear();
+  if (queue.capacity() > kKeptQueueCapacity) queue.shrink_to_fit();
+}
+
+TimePoint read_clock() noexcept {
+  timespec t{};
+  sys::clock_gettime(CLOCK_MONOTONIC, &t);
+  return TimePoint(std::chrono::seconds(t.tv_sec) + Duration(t.tv_nsec));
+}
+
+void log_exception(const std::exception_ptr& exception, std::string_view kind) noexcept {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& e) {
+    try {
+      log::write(log::Level::error,
+                 fmt::format("exception out of a callback ({}): {}", kind, e.what()));
+    } catch (...) {
+      log::write(log::Level::error, e.what());  // no memory to say more
+    }
+  } catch (...) {
+    log::write(log::Level::error, "exception out of a callback: not a std::exception");
+  }
+}
+
+}  // namespace
+
+class LoopCore::TrimTimer final : public TimerNode {
+ public:
+  explicit TrimTimer(LoopCore& core) : core_(core) {}
+  void handle_timer() override {
+    core_.services_.blocks().trim();
+    core_.trim_memory_later();
+  }
+
+ private:
+  LoopCore& core_;
+};
+
+// Marks the loop as running in this thread for as long as it lives.
+class LoopCore::RunScope {
+ public:
+  explicit RunScope(LoopCore& core) : core_(core) {
+    if (core.forked_away()) {
+      throw std::logic_error(
+          "EventLoop: this loop belongs to the parent process; call reinit_after_fork() first");
+    }
+    if (core.running_.load(std::memory_order_relaxed)) {
+      throw std::logic_error(core.in_loop_thread()
+                                 ? "EventLoop: run called from inside one of its own callbacks"
+                                 : "EventLoop: run called while another thread runs the loop");
+    }
+    core.thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    core.running_.store(true, std::memory_order_relaxed);
+    core.refresh_now();
+  }
+  ~RunScope() { core_.running_.store(false, std::memory_order_relaxed); }
+
+ private:
+  LoopCore& core_;
+};
+
+LoopCore::LoopCore(EventLoop& loop, const LoopOptions& options)
+    : loop_(loop),
+      options_(options),
+      mailbox_(std::make_shared<Mailbox>()),
+      services_(*this),
+      thread_(std::this_thread::get_id()),
+      trim_timer_(std::make_unique<TrimTimer>(*this)) {
+  watch_forks();
+  fork_generation_ = fork_count.load();
+  origin_ = now_ = read_clock();
+  if (const int e = poller_.add_wake_up(mailbox_->wake_fd())) {
+    throw_system_error(e, "epoll_ctl for the loop's wake-up descriptor");
+  }
+}
+
+LoopCore::~LoopCore() = default;
+
+void LoopCore::shut_down() noexcept {
+  MILLRACE_CHECK(!running_.load(), "EventLoop destroyed from inside one of its own callbacks");
+  mailbox_->close();
+  // What is destroyed here may defer, bury and ask for flushes: until nothing is left. Neither is
+  // run any more.
+  do {
+    tasks_.clear();
+    std::exchange(deferred_, {}).clear();
+    bury_dead();
+    flush_list_.clear();
+  } while (!deferred_.empty() || !buried_targets_.empty() || !buried_objects_.empty());
+  cancel_timer(*trim_timer_);
+}
+
+bool LoopCore::forked_away() const noexcept {
+  return fork_generation_ != fork_count.load(std::memory_order_relaxed);
+}
+
+bool LoopCore::ever_forked() noexcept { return process_forked.load(std::memory_order_relaxed); }
+
+void LoopCore::used_from_wrong_thread() const {
+  const auto name = [](std::thread::id id) {
+    return std::to_string(std::hash<std::thread::id>()(id));
+  };
+  internal::check_failed(__FILE__, __LINE__, "in_loop_thread()",
+                         "thread " + name(std::this_thread::get_id()) +
+                             " used a loop that runs in thread " + name(thread_.load()),
+                         "only post(), stop() and references are for other threads");
+}
+
+void LoopCore::run() {
+  const RunScope scope(*this);
+  while (!mailbox_->stop_requested()) iterate(std::nullopt);
+  mailbox_->clear_stop();
+}
+
+void LoopCore::run_once(Duration max_wait) {
+  const RunScope scope(*this);
+  if (!mailbox_->stop_requested()) {
+    iterate(max_wait < Duration::zero() ? std::nullopt : std::optional(max_wait));
+  }
+  mailbox_->clear_stop();
+}
+
+void LoopCore::run_for(Duration duration) {
+  const RunScope scope(*this);
+  const TimePoint end = later(now_, duration);
+  while (!mailbox_->stop_requested()) {
+    iterate(std::max(end - now_, Duration::zero()));
+    if (now_ >= end) break;
+  }
+  mailbox_->clear_stop();
+}
+
+void LoopCore::iterate(std::optional<Duration> max_wait) {
+  const auto limit = wait_limit(max_wait);
+  // Only a loop that is about to sleep has to be woken: a busy one comes round by itself.
+  const bool sleeps = (!limit || *limit > Duration::zero()) && mailbox_->prepare_to_sleep();
+  ready_ = poller_.wait(sleeps ? limit : Duration::zero());
+  mailbox_->awake();
+  phase_start_ = refresh_now();
+  services_.iteration_ = ++stats_.iterations;
+
+  if (ready_ > 0) dispatch_io(ready_);
+  fire_timers();
+  if (mailbox_->pending() || next_task_ < tasks_.size()) run_tasks();
+  if (!deferred_.empty()) run_deferred();
+  if (!flush_list_.empty()) flush();
+  bury_dead();
+  if (services_.blocks().wants_trim()) trim_memory_later();
+}
+
+bool LoopCore::has_work() const noexcept {
+  return next_task_ < tasks_.size() || !deferred_.empty() || !flush_list_.empty() ||
+         !buried_targets_.empty() || !buried_objects_.empty();
+}
+
+std::optional<Duration> LoopCore::wait_limit(std::optional<Duration> max_wait) noexcept {
+  if (has_work()) return Duration::zero();
+  const auto tick = wheel_.next_tick();
+  if (tick == TimerWheel::kNever) return max_wait;
+  // In ticks first: what lies centuries ahead must not overflow.
+  constexpr std::uint64_t kFarTicks = std::uint64_t{1} << 40;
+  const Duration from_origin = kTick * static_cast<std::int64_t>(std::min(tick, kFarTicks));
+  const Duration until = std::max(origin_ + from_origin - now_, Duration::zero());
+  return max_wait ? std::min(*max_wait, until) : until;
+}
+
+void LoopCore::dispatch_io(int ready) {
+  const std::uint64_t before = stats_.io_events;
+  ready_ = ready;
+  // ready_ is read anew each time: reinit_after_fork() in a callback drops the rest of the batch.
+  for (int i = 0; i < ready_; ++i) {
+    const Poller::Ready event = poller_.ready(i);
+    if (event.wake_up) continue;
+    auto* target = event.slot ? static_cast<IoTarget*>(event.slot->object()) : nullptr;
+    if (!target || !target->registered_) {
+      ++stats_.stale_events;
+      continue;
+    }
+    ++stats_.io_events;
+    try {
+      target->handle_io(event.events);
+    } catch (...) {
+      report_exception(std::current_exception(), "I/O");
+    }
+  }
+  if (stats_.io_events != before) end_phase("I/O");
+}
+
+void LoopCore::fire_timers() {
+  wheel_.advance(static_cast<std::uint64_t>((now_ - origin_) / kTick));
+  std::size_t fired = 0;
+  while (fired < kTimersPerTurn) {
+    TimerNode* node = wheel_.pop_due();
+    if (!node) break;
+    ++fired;
+    try {
+      node->handle_timer();
+    } catch (...) {
+      report_exception(std::current_exception(), "timer");
+    }
+  }
+  if (fired == 0) return;
+  stats_.timers_fired += fired;
+  end_phase("timer");
+}
+
+void LoopCore::run_tasks() {
+  if (next_task_ == tasks_.size()) {
+    clear_queue(tasks_);
+    next_task_ = 0;
+    mailbox_->take(tasks_);
+  }
+  const std::size_t end = std::min(tasks_.size(), next_task_ + kTasksPerTurn);
+  stats_.tasks_run += end - next_task_;
+  while (next_task_ < end) {
+    Task& task = tasks_[next_task_++];  // stays where it is: what it posts goes into the mailbox
+    try {
+      task();
+    } catch (...) {
+      report_exception(std::current_exception(), "task");
+    }
+    task = nullptr;  // what it owns goes with it, not with the batch
+  }
+  end_phase("task");
+}
+
+void LoopCore::run_deferred() {
+  std::swap(deferred_, deferred_now_);
+  for (Task& task : deferred_now_) {
+    try {
+      task();
+    } catch (...) {
+      report_exception(std::current_exception(), "deferred task");
+    }
+  }
+  stats_.tasks_run += deferred_now_.size();
+  clear_queue(deferred_now_);
+  end_phase("deferred task");
+}
+
+void LoopCore::flush() {
+  // Those who ask during this phase get their turn in the next iteration: two connections that write
+  // to each other must not keep the loop here.
+  std::swap(flush_list_, flush_now_);
+  for (IoTarget* target : flush_now_) {
+    target->flush_requested_ = false;
+    if (target->buried_) continue;
+    try {
+      target->handle_flush();
+    } catch (...) {
+      report_exception(std::current_exception(), "flush");
+    }
+  }
+  flush_now_.clear();
+  end_phase("flush");
+}
+
+void LoopCore::bury_dead() noexcept {
+  // Destructors may bury more: indices, and until nothing is left.
+  while (!buried_targets_.empty() || !buried_objects_.empty()) {
+    for (std::size_t i = 0; i < buried_targets_.size(); ++i) {
+      IoTarget* target = buried_targets_[i];
+      // Asked for a flush while that phase ran, and died: it is in the list of the next iteration.
+      if (target->flush_requested_) std::erase(flush_list_, target);
+      target->handle_burial();
+    }
+    buried_targets_.clear();
+    for (std::size_t i = 0; i < buried_objects_.size(); ++i) {
+      const auto object = std::move(buried_objects_[i]);
+    }
+    buried_objects_.clear();
+  }
+}
+
+void LoopCore::end_phase(const char* kind) {
+  if (options_.stall_threshold <= Duration::zero()) return;
+  const TimePoint end = read_clock();
+  const Duration took = end - phase_start_;
+  phase_start_ = end;
+  stats_.longest_phase = std::max(stats_.longest_phase, took);
+  if (took < options_.stall_threshold) return;
+  ++stats_.stalls;
+  if (!log::enabled(log::Level::warning) || !stall_log_.allow(end)) return;
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(took).count();
+  log::write(log::Level::warning,
+             fmt::format("event loop stalled for {} ms by {} callbacks ({} more stalls not shown)",
+                         ms, kind, stall_log_.suppressed()));
+}
+
+void LoopCore::trim_memory_later() {
+  if (services_.blocks().wants_trim() && !trim_timer_->active()) {
+    start_timer(*trim_timer_, kTrimInterval);
+  }
+}
+
+void LoopCore::defer(Task task) {
+  assert_usable();
+  deferred_.push_back(std::move(task));
+}
+
+TimePoint LoopCore::now() noexcept {
+  return running_.load(std::memory_order_relaxed) ? now_ : refresh_now();
+}
+
+TimePoint LoopCore::refresh_now() noexcept {
+  now_ = std::max(now_, read_clock());
+  services_.now_ms_ = static_cast<std::uint64_t>((now_ - origin_) / kTick);
+  return now_;
+}
+
+bool LoopCore::in_loop_thread() const noexcept {
+  return thread_.load(std::memory_order_relaxed) == std::this_thread::get_id();
+}
+
+std::optional<Duration> LoopCore::next_timeout() noexcept {
+  // Who asks is about to sleep in our place: a post() must wake through backend_fd() from now on.
+  if (!mailbox_->prepare_to_sleep()) return Duration::zero();
+  refresh_now();
+  return wait_limit(std::nullopt);
+}
+
+std::uint64_t LoopCore::tick_after(TimePoint at) const noexcept {
+  if (at <= origin_) return 0;
+  const auto since = static_cast<std::uint64_t>((at - origin_).count());
+  const auto tick = static_cast<std::uint64_t>(kTick.count());
+  return (since + tick - 1) / tick;  // never early
+}
+
+void LoopCore::start_timer(TimerNode& node, Duration delay) noexcept {
+  assert_usable();
+  if (delay <= Duration::zero()) {
+    wheel_.start(node, wheel_.now());  // in the next turn
+  } else {
+    wheel_.start(node, tick_after(later(now(), delay)));
+  }
+}
+
+void LoopCore::start_timer_at(TimerNode& node, TimePoint at) noexcept {
+  assert_usable();
+  wheel_.start(node, tick_after(at));
+}
+
+void LoopCore::cancel_timer(TimerNode& node) noexcept {
+  if (node.active()) assert_usable();
+  wheel_.cancel(node);
+}
+
+void LoopCore::add_target() {
+  // Room for all of them in each list, so that neither asking for a flush nor burying can fail.
+  ++targets_;
+  for (auto* list : {&flush_list_, &flush_now_, &buried_targets_}) {
+    if (list->capacity() < targets_) list->reserve(targets_ * 2);
+  }
+}
+
+void LoopCore::request_flush(IoTarget& target) noexcept {
+  assert_usable();
+  if (target.flush_requested_ || target.buried_) return;
+  flush_list_.push_back(&target);
+  target.flush_requested_ = true;
+}
+
+void LoopCore::bury(IoTarget& target) noexcept {
+  MILLRACE_DCHECK(!target.attached(), "bury() of a target that is still watched");
+  if (std::exchange(target.buried_, true)) return;
+  buried_targets_.push_back(&target);
+}
+
+void LoopCore::report_exception(std::exception_ptr exception, std::string_view kind) noexcept {
+  ++stats_.exceptions;
+  try {
+    if (exception_hook_) {
+      exception_hook_(exception, kind);
+      return;
+    }
+  } catch (...) {
+    log::write(log::Level::error, "the exception hook itself threw an exception");
+  }
+  log_exception(exception, kind);
+}
+
+void LoopCore::reinit_after_fork() {
+  poller_.reopen();
+  mailbox_->reopen_wake_fd();
+  if (const int e = poller_.add_wake_up(mailbox_->wake_fd())) {
+    throw_system_error(e, "epoll_ctl for the loop's wake-up descriptor");
+  }
+  ready_ = 0;
+  fork_generation_ = fork_count.load();
+  thread_ = std::this_thread::get_id();
+  for (auto* slab : services_.target_slabs_) {
+    slab->for_each(
+        [](IoTarget& target, void* self) {
+          if (!target.registered_) return;
+          auto& poller = static_cast<LoopCore*>(self)->poller_;
+          const int e = poller.add(target.fd_, target.interest_, Slot::of(&target));
+          if (e) throw_system_error(e, fmt::format("epoll_ctl add {}", target.fd_));
+        },
+        this);
+  }
+}
+
+LoopStats LoopCore::stats() const noexcept {
+  LoopStats stats = stats_;
+  stats.wakeups_written = mailbox_->wakeups_written();
+  return stats;
+}
+
+}  // namespace millrace

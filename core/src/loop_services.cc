@@ -1,0 +1,40 @@
+#include <millrace/loop_services.h>
+
+#include "loop_core.h"
+
+#include <utility>
+
+namespace millrace {
+
+// The last made goes first: it may use what was there before it.
+LoopServices::~LoopServices() {
+  while (!locals_.empty()) locals_.pop_back();
+}
+
+void* LoopServices::find_local(const void* key) const noexcept {
+  for (const Local& local : locals_) {
+    if (local.key == key) return local.object.get();
+  }
+  return nullptr;
+}
+
+void* LoopServices::add_local(const void* key, Owned object) {
+  locals_.push_back({key, std::move(object)});
+  return locals_.back().object.get();
+}
+
+void LoopServices::bury_erased(Owned object) { core_.bury_owned(std::move(object)); }
+
+bool LoopServices::forked_away() const noexcept { return core_.forked_away(); }
+
+void LoopServices::make_receive_block() {
+  receive_block_ = std::make_unique_for_overwrite<std::byte[]>(kReceiveHeadroomBytes +
+                                                               kReceiveBlockBytes);
+}
+
+void LoopServices::report_exception(std::exception_ptr exception,
+                                    std::string_view callback_kind) noexcept {
+  core_.report_exception(std::move(exception), callback_kind);
+}
+
+}  // namespace millrace

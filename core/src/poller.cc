@@ -1,0 +1,96 @@
+#include "poller.h"
+
+#include <millrace/check.h>
+#include <millrace/error.h>
+#include <millrace/slab.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+
+namespace millrace {
+namespace {
+
+constexpr std::uint64_t kWakeUp = 0;
+constexpr int kTagShift = 48;
+
+std::uint64_t data_for(Slot& slot) {
+  const auto address = reinterpret_cast<std::uintptr_t>(&slot);
+  MILLRACE_DCHECK((address >> kTagShift) == 0, "user addresses have 48 bits");
+  return address | (slot.id << kTagShift);
+}
+
+std::uint32_t mask_for(Interest interest) {
+  return (has(interest, Interest::read) ? EPOLLIN : 0u) |
+         (has(interest, Interest::write) ? EPOLLOUT : 0u);
+}
+
+static_assert(EPOLLIN == 0x001 && EPOLLOUT == 0x004 && EPOLLERR == 0x008 && EPOLLHUP == 0x010,
+              "IoEvents spells these out to keep <sys/epoll.h> out of public headers");
+
+}  // namespace
+
+Poller::Poller() { reopen(); }
+
+void Poller::reopen() {
+  UniqueFd fd(sys::epoll_create1(EPOLL_CLOEXEC));
+  if (!fd) throw_system_error(errno, "epoll_create1");
+  epoll_ = std::move(fd);
+}
+
+int Poller::control(int op, int fd, std::uint32_t events, std::uint64_t data) noexcept {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = data;
+  return sys::epoll_ctl(epoll_.get(), op, fd, &event) == 0 ? 0 : errno;
+}
+
+int Poller::add(int fd, Interest interest, Slot& slot) noexcept {
+  return control(EPOLL_CTL_ADD, fd, mask_for(interest), data_for(slot));
+}
+
+int Poller::modify(int fd, Interest interest, Slot& slot) noexcept {
+  return control(EPOLL_CTL_MOD, fd, mask_for(interest), data_for(slot));
+}
+
+int Poller::remove(int fd) noexcept { return control(EPOLL_CTL_DEL, fd, 0, 0); }
+
+int Poller::add_wake_up(int fd) noexcept {
+  return control(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, kWakeUp);
+}
+
+int Poller::wait(std::optional<Duration> max_wait) noexcept {
+  const int n = wait_once(max_wait);
+  // Anything else means that the descriptor or the array is not ours any more.
+  MILLRACE_CHECK(n >= 0 || errno == EINTR, "epoll_wait failed: was the loop's descriptor closed?");
+  return std::max(n, 0);
+}
+
+int Poller::wait_once(std::optional<Duration> max_wait) noexcept {
+  if (!max_wait || *max_wait <= Duration::zero()) {
+    return sys::epoll_wait(epoll_.get(), events_.data(), kEventsPerWait, max_wait ? 0 : -1);
+  }
+  // Nanoseconds keep a timer's lateness below one tick; rounding up to epoll_wait's milliseconds
+  // would add another.
+  if (has_pwait2_) {
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(*max_wait);
+    const timespec timeout{seconds.count(), (*max_wait - seconds).count()};
+    const int n = sys::epoll_pwait2(epoll_.get(), events_.data(), kEventsPerWait, &timeout);
+    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;
+    has_pwait2_ = false;  // a kernel before 5.11, or a filter that does not know the call
+  }
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(*max_wait).count();
+  return sys::epoll_wait(epoll_.get(), events_.data(), kEventsPerWait,
+                         static_cast<int>(std::min<std::int64_t>(ms, INT_MAX)));
+}
+
+Poller::Ready Poller::ready(int index) const noexcept {
+  const epoll_event& event = events_[static_cast<std::size_t>(index)];
+  const std::uint64_t data = event.data.u64;
+  if (data == kWakeUp) return {nullptr, {}, true};
+  auto* slot = reinterpret_cast<Slot*>(data & ((std::uint64_t{1} << kTagShift) - 1));
+  const bool same = slot->id != 0 && ((slot->id ^ (data >> kTagShift)) & 0xffff) == 0;
+  return {same ? slot : nullptr, {event.events}, false};
+}
+
+}  // namespace millrace

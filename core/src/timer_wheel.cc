@@ -1,0 +1,188 @@
+#include "timer_wheel.h"
+
+#include <millrace/check.h>
+
+#include <algorithm>
+#include <bit>
+
+namespace millrace {
+
+void TimerWheel::List::append(TimerLink& link) noexcept {
+  link.next = this;
+  link.prev = prev;
+  prev->next = &link;
+  prev = &link;
+}
+
+void TimerWheel::List::append_all(List& other) noexcept {
+  if (other.empty()) return;
+  other.next->prev = prev;
+  prev->next = other.next;
+  other.prev->next = this;
+  prev = other.prev;
+  other.next = other.prev = &other;
+}
+
+TimerWheel::TimerWheel(Tick now) noexcept : now_(std::min(now, kMaxTick)) {}
+
+TimerWheel::~TimerWheel() {
+  const auto cancel_all = [this](List& list) {
+    while (!list.empty()) cancel(list.front());
+  };
+  cancel_all(next_turn_);
+  cancel_all(due_);
+  for (Level& level : levels_) {
+    for (List& slot : level.slots) cancel_all(slot);
+  }
+}
+
+void TimerWheel::unlink(TimerNode& node) noexcept {
+  node.prev->next = node.next;
+  node.next->prev = node.prev;
+  node.next = nullptr;
+}
+
+void TimerWheel::file(TimerNode& node) noexcept {
+  if (node.tick_ <= now_) {
+    next_turn_.append(node);
+    return;
+  }
+  const int level = (static_cast<int>(std::bit_width(node.tick_ ^ now_)) - 1) / kLevelBits;
+  const std::size_t slot = slot_of(node.tick_, level);
+  Level& at = levels_[static_cast<std::size_t>(level)];
+  at.slots[slot].append(node);
+  at.occupied[slot / 64] |= std::uint64_t{1} << (slot % 64);
+}
+
+void TimerWheel::start(TimerNode& node, Tick deadline) noexcept {
+  deadline = std::min(deadline, kMaxTick);
+  if (node.active()) {
+    // Later, as an idle timeout always is: one store. Its slot comes up first and files it anew.
+    if (deadline >= node.tick_) {
+      node.tick_ = deadline;
+      return;
+    }
+    unlink(node);
+  } else {
+    ++size_;
+  }
+  node.tick_ = deadline;
+  file(node);
+}
+
+void TimerWheel::cancel(TimerNode& node) noexcept {
+  if (!node.active()) return;
+  unlink(node);
+  --size_;
+}
+
+void TimerWheel::advance(Tick now) noexcept {
+  now = std::min(now, kMaxTick);
+  due_.append_all(next_turn_);
+  for (;;) {
+    // What is in due_ already must not count here: only slots ahead of the clock do.
+    const Tick tick = next_slot_tick();
+    if (tick > now) break;
+    reach(tick);
+  }
+  now_ = std::max(now_, now);
+}
+
+// Sets the clock to `tick`, at which a slot begins: higher levels first, because what they hold may
+// belong into the lower slots of this very tick.
+void TimerWheel::reach(Tick tick) noexcept {
+  now_ = tick;
+  for (int level = kLevels - 1; level > 0; --level) {
+    const Tick below = (Tick{1} << (level * kLevelBits)) - 1;
+    if ((tick & below) != 0) continue;
+    List passed;
+    passed.append_all(levels_[static_cast<std::size_t>(level)].slots[slot_of(tick, level)]);
+    while (!passed.empty()) {
+      TimerNode& node = passed.front();
+      unlink(node);
+      if (node.tick_ <= now_) {
+        due_.append(node);
+      } else {
+        file(node);
+      }
+    }
+  }
+  due_.append_all(levels_[0].slots[slot_of(tick, 0)]);
+}
+
+TimerNode* TimerWheel::pop_due() noexcept {
+  while (!due_.empty()) {
+    TimerNode& node = due_.front();
+    unlink(node);
+    if (node.tick_ > now_) {
+      file(node);  // it was moved later in the meantime
+      continue;
+    }
+    --size_;
+    return &node;
+  }
+  return nullptr;
+}
+
+std::size_t TimerWheel::next_slot(Level& level, std::size_t after) noexcept {
+  std::size_t slot = after + 1;
+  while (slot < kSlots) {
+    std::uint64_t& word = level.occupied[slot / 64];
+    const std::uint64_t ahead = word >> (slot % 64);
+    if (ahead == 0) {
+      slot = (slot / 64 + 1) * 64;
+      continue;
+    }
+    slot += static_cast<std::size_t>(std::countr_zero(ahead));
+    if (!level.slots[slot].empty()) return slot;
+    word &= ~(std::uint64_t{1} << (slot % 64));  // all cancelled
+    ++slot;
+  }
+  return kSlots;
+}
+
+TimerWheel::Tick TimerWheel::next_slot_tick() noexcept {
+  for (int level = 0; level < kLevels; ++level) {
+    const std::size_t slot =
+        next_slot(levels_[static_cast<std::size_t>(level)], slot_of(now_, level));
+    if (slot == kSlots) continue;
+    const int shift = level * kLevelBits;
+    return (((now_ >> shift >> kLevelBits) << kLevelBits) + slot) << shift;
+  }
+  return kNever;
+}
+
+TimerWheel::Tick TimerWheel::next_tick() noexcept {
+  if (size_ == 0) return kNever;
+  return due_.empty() && next_turn_.empty() ? next_slot_tick() : now_;
+}
+
+void TimerWheel::check_invariants() const {
+  std::size_t found = 0;
+  const auto count = [&found](const List& list, auto&& check) {
+    for (const TimerLink* link = list.next; link != &list; link = link->next) {
+      MILLRACE_CHECK(link->next->prev == link && link->prev->next == link, "broken list");
+      check(*static_cast<const TimerNode*>(link));
+      ++found;
+    }
+  };
+  count(next_turn_, [](const TimerNode&) {});
+  count(due_, [](const TimerNode&) {});
+  for (int level = 0; level < kLevels; ++level) {
+    const Level& at = levels_[static_cast<std::size_t>(level)];
+    for (std::size_t slot = 0; slot < kSlots; ++slot) {
+      const List& list = at.slots[slot];
+      if (list.empty()) continue;
+      MILLRACE_CHECK((at.occupied[slot / 64] >> (slot % 64)) & 1, "invariant 3: bit not set");
+      MILLRACE_CHECK_LT(slot_of(now_, level), slot, "invariant 1: slot behind the clock");
+      const int shift = level * kLevelBits;
+      const Tick begin = (((now_ >> shift >> kLevelBits) << kLevelBits) + slot) << shift;
+      count(list, [&](const TimerNode& node) {
+        MILLRACE_CHECK_LE(begin, node.tick_, "invariant 2: filed later than its deadline");
+      });
+    }
+  }
+  MILLRACE_CHECK_EQ(found, size_, "timers filed and timers counted");
+}
+
+}  // namespace millrace

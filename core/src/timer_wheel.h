@@ -1,0 +1,99 @@
+// TimerWheel files deadlines so that starting, cancelling and moving one costs the same whether ten
+// or ten million wait. It is told the time in ticks and owns no clock; it lives inside a loop, but
+// tests drive it by hand. One thread.
+//
+//   wheel.start(node, 500);                             // or moves it
+//   wheel.advance(now);                                 // what is due by `now` becomes ready
+//   while (TimerNode* node = wheel.pop_due()) ...       // in the order of deadlines
+//
+// Six levels of 256 slots: a slot of level L spans 256^L ticks. A deadline lies at the level of the
+// highest byte in which it differs from the current tick, in the slot named by that byte; when time
+// reaches a slot of a higher level, its timers are filed anew, one level down or more.
+//
+// Invariants:
+// 1. A filed timer's slot index is greater than the current tick's byte of that level: nothing ever
+//    wraps, and the lowest level that is not empty holds the next deadline.
+// 2. A timer may be filed earlier than its deadline (it was moved later by one store) and is filed
+//    anew when its slot comes up; never later.
+// 3. An empty slot may have its bit set (cancelling does not clear it) until the next search finds
+//    it; a slot that is not empty always has its bit set.
+// 4. Timers of the same tick are ready in the order in which they were filed.
+#pragma once
+
+#include <millrace/timer.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace millrace {
+
+class TimerWheel {
+ public:
+  using Tick = std::uint64_t;
+  static constexpr int kLevelBits = 8;
+  static constexpr int kLevels = 6;
+  static constexpr std::size_t kSlots = std::size_t{1} << kLevelBits;
+  // 8,900 years of milliseconds: whatever is later is this.
+  static constexpr Tick kMaxTick = (Tick{1} << (kLevelBits * kLevels)) - 1;
+  static constexpr Tick kNever = ~Tick{0};
+
+  explicit TimerWheel(Tick now = 0) noexcept;
+  ~TimerWheel();  // cancels what is left
+  TimerWheel(const TimerWheel&) = delete;
+  TimerWheel& operator=(const TimerWheel&) = delete;
+
+  // A deadline that is not later than the current tick is due at the next advance().
+  void start(TimerNode& node, Tick deadline) noexcept;
+  void cancel(TimerNode& node) noexcept;
+
+  // Moves the clock; never backwards (an earlier `now` counts as the current tick).
+  void advance(Tick now) noexcept;
+  // The next timer that is due, no longer active; null when this turn's are all taken. A timer
+  // started in between for an already reached tick waits for the next advance().
+  TimerNode* pop_due() noexcept;
+
+  // The earliest tick at which advance() has something to do, kNever when nothing is active. It may
+  // be earlier than the first deadline (a higher slot comes up), never later.
+  Tick next_tick() noexcept;
+  Tick now() const noexcept { return now_; }
+  std::size_t size() const noexcept { return size_; }
+
+  // Aborts if an invariant is broken: for tests.
+  void check_invariants() const;
+
+ private:
+  // A circular list; a head that points to itself is empty.
+  struct List : TimerLink {
+    List() noexcept { next = prev = this; }
+    List(const List&) = delete;
+    List& operator=(const List&) = delete;
+    bool empty() const noexcept { return next == this; }
+    TimerNode& front() noexcept { return *static_cast<TimerNode*>(next); }
+    void append(TimerLink& link) noexcept;
+    void append_all(List& other) noexcept;  // leaves `other` empty
+  };
+
+  struct Level {
+    std::array<std::uint64_t, kSlots / 64> occupied{};
+    std::array<List, kSlots> slots;
+  };
+
+  static void unlink(TimerNode& node) noexcept;
+  void file(TimerNode& node) noexcept;
+  void reach(Tick tick) noexcept;
+  Tick next_slot_tick() noexcept;
+  // The first slot behind `after` that is not empty, kSlots if there is none.
+  static std::size_t next_slot(Level& level, std::size_t after) noexcept;
+  static std::size_t slot_of(Tick tick, int level) noexcept {
+    return (tick >> (level * kLevelBits)) & (kSlots - 1);
+  }
+
+  Tick now_;
+  std::size_t size_ = 0;
+  List next_turn_;  // already due when started
+  List due_;
+  std::array<Level, kLevels> levels_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,137 @@
+// Connection is one TCP connection: bytes in through its handler, bytes out through its send queue.
+// A Server or Client makes it; it is valid from on_open until on_close returns, and who keeps it
+// longer keeps a ConnectionRef. Loop's thread only.
+//
+//   if (!c.send(bytes)) c.pause_reading();   // above the high watermark: wait for on_drained
+//   c.close();                               // everything queued still arrives
+//
+// No callback ever runs from inside one of these functions. Once the connection has ended, or is
+// about to, sending, ending and pausing have no effect.
+#pragma once
+
+#include <millrace/bytes.h>
+#include <millrace/connection_ref.h>
+#include <millrace/connection_stats.h>
+#include <millrace/socket_address.h>
+#include <millrace/unique_fd.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <system_error>
+
+namespace millrace {
+
+class ConnectionHandler;
+class SendWriter;
+
+class Connection {
+ public:
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Queues the bytes; what one callback queues leaves in one system call when it returns, or sooner
+  // when 64 KiB have come together. True: send on. False: the queue is above the high watermark
+  // (queued all the same: wait for on_drained), or the connection no longer sends.
+  bool send(ByteView bytes);
+  // Both, one after the other, as if they were one: a header and its payload.
+  bool send_together(ByteView first, ByteView second);
+  // Queued without copying, but for small ones.
+  bool send(SharedBytes bytes);
+  template <OwnedBytes T>
+  bool send(T&& owned) {
+    if (owned.size() < kTakeOverBytes) return send(ByteView(owned));
+    return send(SharedBytes(std::move(owned)));
+  }
+  // Queues the bytes unless the queue is above the high watermark; false: nothing was queued.
+  bool try_send(ByteView bytes);
+  // Queues `length_bytes` of `file` from `offset`, which the kernel copies itself. A file that turns
+  // out shorter closes the connection with EIO: the peer was promised more.
+  bool send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length_bytes);
+  // Room for at least `bytes` at the end of the queue, to encode in place.
+  SendWriter writer(std::size_t bytes);
+  // Sends what is queued now instead of when the callback returns.
+  void flush();
+  std::size_t queued_bytes() const noexcept;
+
+  // Half-close: FIN once everything queued is sent; reading goes on.
+  void end();
+  // Graceful: sends everything queued, then FIN, then discards what the peer still sends until its
+  // FIN, so that unread input never becomes a RST that destroys our last bytes. No callback but
+  // on_close comes after it. The first reason given is the one on_close gets.
+  void close(std::error_code why = {}, std::string_view detail = {});
+  // At once: what is queued is dropped and the peer gets RST. on_close gets error::aborted, or `why`.
+  void abort(std::error_code why = {}, std::string_view detail = {});
+  // Neither ended nor about to: close() and abort() were not called and nothing has failed.
+  bool is_open() const noexcept;
+  // What the reason of the end does not say: "frame of 99999999 bytes announced, limit 16777216".
+  std::string_view close_detail() const noexcept;
+
+  // No on_data and no on_peer_end until resumed; TCP then slows the peer down. What was left in the
+  // buffer is delivered on resume without waiting for new bytes.
+  void pause_reading();
+  void resume_reading();
+  bool reading_paused() const noexcept;
+  // What was received and not consumed, outside of on_data.
+  ByteView unconsumed() const noexcept;
+
+  // From now on `handler` gets the callbacks, on_open excepted; what was received and not consumed
+  // goes to it at once, in order.
+  void set_handler(ConnectionHandler& handler);
+  ConnectionHandler& handler() const noexcept;
+
+  // An object of yours that lives as long as the connection. emplace_context() replaces what was
+  // there; context() is null if there is none or one of another type.
+  template <class T, class... Args>
+  T& emplace_context(Args&&... args) {
+    auto made = std::make_unique<Context<T>>(std::forward<Args>(args)...);
+    T& value = made->value;
+    put_context(std::move(made));
+    return value;
+  }
+  template <class T>
+  T* context() const noexcept {
+    ContextBase* found = find_context();
+    return found && found->key == &kKey<T> ? &static_cast<Context<T>*>(found)->value : nullptr;
+  }
+
+  // Unique among all connections that its loop ever has.
+  std::uint64_t id() const noexcept;
+  ConnectionRef ref() const noexcept;
+  EventLoop& loop() const noexcept;
+  SocketAddress peer() const noexcept;
+  SocketAddress local() const noexcept;
+  ConnectionStats stats() const noexcept;
+  KernelQueues kernel_queues() const noexcept;  // two or three system calls
+  std::optional<TcpInfo> tcp_info() const noexcept;
+  // The descriptor, for options that have no function here. Not to be read, written or closed.
+  int native_handle() noexcept;
+
+ protected:
+  Connection() noexcept = default;
+  ~Connection() = default;
+
+ private:
+  static constexpr std::size_t kTakeOverBytes = 4096;
+
+  template <class T>
+  static inline char kKey = 0;  // its address is the key
+  struct ContextBase {
+    explicit ContextBase(const void* k) noexcept : key(k) {}
+    virtual ~ContextBase() = default;
+    const void* key;
+  };
+  template <class T>
+  struct Context final : ContextBase {
+    template <class... Args>
+    explicit Context(Args&&... args) : ContextBase(&kKey<T>), value{std::forward<Args>(args)...} {}
+    T value;
+  };
+  void put_context(std::unique_ptr<ContextBase> context);
+  ContextBase* find_context() const noexcept;
+
+  friend class ConnectionCore;
+  friend class SendWriter;
+};
+
+}  // namespace millrace

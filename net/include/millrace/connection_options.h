@@ -1,0 +1,51 @@
+// The limits and timeouts of a connection: plain aggregates with defaults that are safe on the open
+// internet, part of ServerOptions and ClientOptions. Values; any thread.
+//
+//   ServerOptions options;
+//   options.connection.limits.high_watermark_bytes = 256 * 1024;
+//   options.connection.timeouts.idle = 60s;
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+
+namespace millrace {
+
+struct ConnectionLimits {
+  // send() returns false while more than this waits in the send queue: stop and wait for
+  // on_drained.
+  std::size_t high_watermark_bytes = 1024 * 1024;
+  // on_drained comes when a queue that was above the high watermark has come down to this. Zero:
+  // half of the high one.
+  std::size_t low_watermark_bytes = 0;
+  // A send queue that would grow beyond this closes the connection with
+  // error::send_queue_overflow: somebody ignores both watermark and result.
+  std::size_t send_queue_bytes = 64 * 1024 * 1024;
+  // A handler that leaves more than this unconsumed, or expects more, closes the connection with
+  // error::receive_buffer_overflow.
+  std::size_t receive_bytes = 1024 * 1024;
+};
+
+// Zero switches a timeout off.
+struct ConnectionTimeouts {
+  using Milliseconds = std::chrono::milliseconds;
+
+  // No byte in either direction while nothing waits to be sent: closed with error::idle_timeout.
+  Milliseconds idle{0};
+  // Bytes wait and the peer takes none: aborted with error::write_stalled.
+  Milliseconds write_stall{30'000};
+  // After close() has sent everything and FIN: how long to wait for the peer's FIN, discarding what
+  // it still sends. Starts anew with each byte that comes, ...
+  Milliseconds linger{5'000};
+  // ... but for no longer than this in all.
+  Milliseconds linger_total{30'000};
+  // From on_open: closed with error::lifetime_exceeded, whatever it is doing.
+  Milliseconds lifetime{0};
+};
+
+struct ConnectionOptions {
+  ConnectionLimits limits;
+  ConnectionTimeouts timeouts;
+};
+
+}  // namespace millrace

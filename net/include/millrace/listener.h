@@ -1,0 +1,75 @@
+// Listener waits for TCP connections on one address and hands over their sockets; a Server does that
+// and the rest. It is an owner: destroying it stops listening (which resets the connections that
+// still wait in its queue), also inside its own callback. Loop's thread only.
+//
+//   Listener listener(loop, SocketAddress::parse("127.0.0.1:0"),
+//                     [](UniqueFd socket, const SocketAddress& peer) { ... });
+//   std::cout << listener.address();   // with the port that the kernel chose
+#pragma once
+
+#include <millrace/function.h>
+#include <millrace/socket_address.h>
+#include <millrace/socket_options.h>
+#include <millrace/unique_fd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <system_error>
+
+namespace millrace {
+
+class EventLoop;
+
+struct ListenOptions {
+  // How many connections the kernel completes and queues before we accept them; it caps this at
+  // net.core.somaxconn.
+  int backlog = 4096;
+  // Several sockets may listen on one port, and the kernel spreads connections over them. Off: two
+  // processes never share a port by accident.
+  bool reuse_port = false;
+  // An IPv6 listener also takes IPv4 connections, as ::ffff:a.b.c.d.
+  bool dual_stack = true;
+  // The kernel reports a connection only when its first bytes are there, or after this time. For
+  // protocols in which the client speaks first. Zero: at once.
+  std::chrono::seconds defer_accept{0};
+  // Set on the listener, inherited by what it accepts.
+  SocketOptions socket;
+};
+
+struct ListenerStats {
+  std::uint64_t accepted = 0;
+  std::uint64_t aborted = 0;    // went away before they were accepted
+  std::uint64_t exhausted = 0;  // times that descriptors or memory ran out
+};
+
+class Listener {
+ public:
+  // The socket is non-blocking and close-on-exec. Do anything with it, and to the listener.
+  using Accepted = Function<void(UniqueFd socket, const SocketAddress& peer), 48>;
+
+  // Throws std::system_error naming the call and the address: EADDRINUSE, EACCES, EADDRNOTAVAIL ...
+  Listener(EventLoop& loop, const SocketAddress& address, Accepted accepted,
+           const ListenOptions& options = {});
+  Listener(Listener&& other) noexcept;
+  Listener& operator=(Listener&& other) noexcept;
+  ~Listener();
+
+  SocketAddress address() const;
+  // While paused, connections wait in the kernel's queue. When the process runs out of descriptors
+  // or memory the listener pauses itself, and tries again after 10 ms, doubling up to one second.
+  void pause() noexcept;
+  void resume() noexcept;
+  bool paused() const noexcept;
+  // Something was freed: what was paused by exhaustion tries again at once.
+  void retry() noexcept;
+  // The listening socket itself has failed, which no known kernel does; it accepts no more. Default:
+  // an error in the log.
+  void on_failure(Function<void(std::error_code)> callback);
+  ListenerStats stats() const noexcept;
+
+ private:
+  class Core;
+  Core* core_;
+};
+
+}  // namespace millrace

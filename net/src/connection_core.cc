@@ -1,0 +1,238 @@
+#include "connection_core.h"
+
+#include <millrace/check.h>
+#include <millrace/error.h>
+#include <millrace/event_loop.h>
+
+#include "syscalls.h"
+
+#include <cerrno>
+#include <new>
+#include <utility>
+
+namespace millrace {
+namespace {
+
+// Callbacks that one settle() runs before the loop's other work gets its turn: enough for what one
+// event leads to, few enough that a handler which always has more does not keep the loop.
+constexpr int kCallbacksPerSettle = 4;
+
+}  // namespace
+
+void ConnectionOwner::end_connections(std::error_code why) noexcept {
+  while (ConnectionCore* connection = first_) {
+    connection->leave_owner();
+    if (connection->ended()) continue;  // its on_close is on the stack
+    connection->fail(why);
+    connection->settle();  // does nothing yet if one of its callbacks is on the stack
+  }
+}
+
+ConnectionCore::ConnectionCore(EventLoop& loop, ConnectionOwner& owner, ConnectionHandler& handler,
+                               const SocketAddress& peer)
+    : IoTarget(loop), handler_(&handler), owner_(&owner), opened_ms_(services().now_ms()) {
+  last_activity_ms_ = static_cast<std::uint32_t>(opened_ms_);
+  if (peer.family() == SocketAddress::Family::ipv4) {
+    peer_v4_ = peer.ipv4();
+    peer_port_ = peer.port();
+  } else {
+    rare().peer_v6 = peer;
+  }
+}
+
+ConnectionCore::~ConnectionCore() = default;
+
+int ConnectionCore::open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socket,
+                         const SocketAddress& peer, ConnectionHandler& handler,
+                         std::unique_ptr<ConnectionHandler> owned_handler) {
+  ConnectionCore* made;
+  try {
+    made = loop.services().slab<ConnectionCore>().make(loop, owner, handler, peer);
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+  if (owned_handler) made->rare().owned_handler = std::move(owned_handler);
+  if (const int e = made->attach(socket.get(), Interest::read)) {
+    made->set(kFinished);
+    made->bury();
+    return e;
+  }
+  static_cast<void>(socket.release());
+  made->enter_owner();
+  made->set(kTimersChanged);
+  made->call("on_open", [&] { made->handler_->on_open(*made); });
+  made->settle();
+  return 0;
+}
+
+void ConnectionCore::enter_owner() noexcept {
+  next_ = owner_->first_;
+  if (next_) next_->previous_ = this;
+  owner_->first_ = this;
+  ++owner_->count_;
+}
+
+ConnectionOwner* ConnectionCore::leave_owner() noexcept {
+  if (!owner_) return nullptr;
+  (previous_ ? previous_->next_ : owner_->first_) = next_;
+  if (next_) next_->previous_ = previous_;
+  next_ = previous_ = nullptr;
+  --owner_->count_;
+  return std::exchange(owner_, nullptr);
+}
+
+const ConnectionOptions& ConnectionCore::options() const noexcept {
+  static constexpr ConnectionOptions kDefaults;
+  return owner_ ? owner_->connection_options : kDefaults;
+}
+
+ConnectionCore::Rare& ConnectionCore::rare() {
+  if (!rare_) rare_ = std::make_unique<Rare>();
+  return *rare_;
+}
+
+std::size_t ConnectionCore::low_watermark() const noexcept {
+  const ConnectionLimits& limits = options().limits;
+  return limits.low_watermark_bytes != 0 ? limits.low_watermark_bytes
+                                         : limits.high_watermark_bytes / 2;
+}
+
+void ConnectionCore::handle_exception(std::string_view kind) noexcept {
+  services().report_exception(std::current_exception(), kind);
+  // What it had queued may be half of something: the peer must not take it for the whole.
+  set(kReset);
+  fail(error::handler_exception);
+}
+
+void ConnectionCore::handle_io(IoEvents events) {
+  if (events.readable() || events.ended()) {
+    if (wants_input()) {
+      read_turn();
+    } else if (events.ended()) {
+      look_for_end();
+    } else {
+      // Paused before this came: only now it pays to tell the kernel.
+      set_interest(has(kBlocked) ? Interest::write : Interest::none);
+    }
+  }
+  if (has(kBlocked) && (events.writable() || events.ended())) {
+    unset(kBlocked);
+    flush_output();
+  }
+  settle();
+}
+
+void ConnectionCore::handle_flush() { settle(); }
+
+void ConnectionCore::settle() noexcept {
+  if (callbacks_ > 0 || ended()) return;
+  for (int callbacks = 0;; ++callbacks) {
+    flush_output();
+    if (has(kWriteFailed)) read_remaining();
+    if (has(kFailed)) return finish();
+    if (!owes_callback()) break;
+    if (callbacks == kCallbacksPerSettle) return settle_soon();
+    pay_callback();
+  }
+  if (settle_end_of_output()) return finish();
+  settle_interest();
+  if (has(kFailed)) return finish();
+  settle_timer();
+  check_invariants();
+}
+
+bool ConnectionCore::owes_callback() const noexcept {
+  if (!is_open()) return false;
+  if (has(kRedeliver | kPeerEndOwed) && !has(kPaused)) return true;
+  return has(kAboveHigh) && output_.bytes() <= low_watermark();
+}
+
+void ConnectionCore::pay_callback() noexcept {
+  // In this order: data before the end of the data.
+  if (has(kRedeliver) && !has(kPaused)) {
+    deliver(input_.view());
+  } else if (has(kPeerEndOwed) && !has(kPaused)) {
+    unset(kPeerEndOwed);
+    call("on_peer_end", [this] { handler_->on_peer_end(*this); });
+  } else {
+    unset(kAboveHigh);
+    call("on_drained", [this] { handler_->on_drained(*this); });
+  }
+}
+
+void ConnectionCore::settle_interest() noexcept {
+  // Silenced because it has ended while paused: asking again would only be told so again.
+  if (silenced() && !wants_input()) return;
+  Interest want = has(kBlocked) ? Interest::write : Interest::none;
+  // After pause_reading() the kernel is told only when something comes: a handler that pauses and
+  // resumes around each message costs no system call.
+  const bool may_stay = !has(kPeerEnded) && millrace::has(interest(), Interest::read);
+  if (wants_input() || may_stay) want = want | Interest::read;
+  if (const int e = set_interest(want)) fail(system_error_code(e), "epoll_ctl");
+}
+
+// settle() is due, and no event of this connection will bring it about.
+void ConnectionCore::settle_soon() noexcept {
+  if (callbacks_ == 0) request_flush();
+}
+
+void ConnectionCore::remember(std::error_code why, std::string_view detail) noexcept {
+  if (!why || has(kOutOfMemory) || (rare_ && rare_->why)) return;  // the first reason is the cause
+  try {
+    rare().why = why;
+    rare_->detail = detail;
+  } catch (const std::bad_alloc&) {
+    set(kOutOfMemory);
+  }
+}
+
+void ConnectionCore::fail(std::error_code why, std::string_view detail) noexcept {
+  if (ended()) return;
+  remember(why, detail);
+  set(kFailed);
+  settle_soon();
+}
+
+void ConnectionCore::close_gracefully(std::error_code why, std::string_view detail) {
+  if (!is_open()) return;
+  remember(why, detail);
+  set(kClosing | kTimersChanged);
+  settle_soon();
+}
+
+void ConnectionCore::abort(std::error_code why, std::string_view detail) {
+  if (has(kFailed | kFinished)) return;
+  set(kReset);
+  fail(why ? why : make_error_code(error::aborted), detail);
+}
+
+void ConnectionCore::finish() noexcept {
+  set(kFinished);
+  TimerNode::cancel(IoTarget::loop());
+  std::error_code why;
+  if (rare_) why = rare_->why;
+  if (!why && has(kOutOfMemory)) why = make_error_code(std::errc::not_enough_memory);
+  call("on_close", [&] { handler_->on_close(*this, why); });
+
+  // In a forked child the socket is the parent's too: its state must not be touched.
+  if (has(kReset) && !services().forked_away()) {
+    const linger reset{1, 0};
+    sys::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  }
+  output_.clear(pool());
+  input_.clear(pool());
+  detach_and_close(has(kHandleShared));
+  if (ConnectionOwner* owner = leave_owner()) owner->connection_ended();
+  bury();
+}
+
+void ConnectionCore::check_invariants() const noexcept {
+#ifndef NDEBUG
+  if (output_.empty()) return;
+  MILLRACE_CHECK(has(kBlocked) ? silenced() || millrace::has(interest(), Interest::write)
+                                               : flush_requested(),
+                 "invariant 1: bytes are queued and nothing will send them");
+#endif
+}
+
+}  // namespace millrace

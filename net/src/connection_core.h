@@ -1,0 +1,221 @@
+// ConnectionCore is what a Connection is made of. It lives in its loop's slab: made by a Server or a
+// Client, ended by finish(), destroyed by the loop's graveyard at the end of that iteration and
+// nowhere else. Loop's thread only.
+//
+// Everything that happens to a connection first changes its flags and queues; settle() then brings
+// the outside in line with them: flush, FIN, on_drained, on_close, epoll interest, timer. It runs
+// when no callback of this connection is on the stack: at the end of each event, or, for what was
+// called from elsewhere, in the loop's flush phase.
+//
+// Invariants, checked in debug builds at the end of settle():
+// 1. Bytes are queued only while EPOLLOUT is asked for or a flush is requested.
+// 2. The first reason of an end is kept; on_close comes once, after every other callback.
+// 3. After finish() the descriptor is closed, both queues are empty and no timer runs.
+#pragma once
+
+#include <millrace/connection.h>
+#include <millrace/connection_handler.h>
+#include <millrace/connection_options.h>
+#include <millrace/event_loop.h>
+#include <millrace/io_target.h>
+#include <millrace/loop_services.h>
+#include <millrace/timer.h>
+
+#include "send_queue.h"
+#include "stored_input.h"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace millrace {
+
+class ConnectionCore;
+
+// Who made a connection, holds its options, and is told of its end: a Server or a Client.
+class ConnectionOwner {
+ public:
+  ConnectionOptions connection_options;
+
+  ConnectionCore* first_connection() const noexcept { return first_; }
+  std::size_t connection_count() const noexcept { return count_; }
+
+ protected:
+  ~ConnectionOwner() = default;
+  // Ends all connections: on_close with `why` runs before this returns, but for a connection whose
+  // own callback is on the stack, which gets it when that returns. None refers to the owner then.
+  void end_connections(std::error_code why) noexcept;
+
+ private:
+  friend class ConnectionCore;
+  // A connection has ended; on_close has returned.
+  virtual void connection_ended() = 0;
+
+  ConnectionCore* first_ = nullptr;
+  std::size_t count_ = 0;
+};
+
+class ConnectionCore final : public IoTarget, public TimerNode, public Connection {
+ public:
+  static ConnectionCore& of(Connection& c) noexcept { return static_cast<ConnectionCore&>(c); }
+  static const ConnectionCore& of(const Connection& c) noexcept {
+    return static_cast<const ConnectionCore&>(c);
+  }
+
+  // Takes over a connected, non-blocking socket and opens the connection: on_open runs before this
+  // returns 0. Otherwise an errno value: the kernel or the memory has no room for one more; the
+  // socket is closed and nothing was called.
+  static int open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socket,
+                  const SocketAddress& peer, ConnectionHandler& handler,
+                  std::unique_ptr<ConnectionHandler> owned_handler);
+
+  ConnectionCore(EventLoop& loop, ConnectionOwner& owner, ConnectionHandler& handler,
+                 const SocketAddress& peer);
+  ~ConnectionCore() override;
+
+  // From here to the private part: what Connection's functions of the same names do.
+  bool send_bytes(ByteView first, ByteView second);
+  bool send_shared(SharedBytes bytes);
+  bool send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length);
+  void flush_now();
+  void end_output();
+  void close_gracefully(std::error_code why, std::string_view detail);
+  void abort(std::error_code why, std::string_view detail);
+  void pause();
+  void resume();
+  void switch_handler(ConnectionHandler& handler);
+
+  ConnectionCore* next_of_owner() const noexcept { return next_; }
+  bool open_for_sending() const noexcept { return (flags_ & kNoMoreSending) == 0; }
+  // Input is delivered and callbacks run; not so after close(), abort() or a failure.
+  bool is_open() const noexcept { return (flags_ & kNotOpen) == 0; }
+  bool ended() const noexcept { return (flags_ & kFinished) != 0; }
+
+ private:
+  friend class Connection;
+  friend class ConnectionOwner;
+  friend class SendWriter;
+
+  enum Flag : std::uint32_t {
+    kPaused = 1 << 0,
+    kSwitched = 1 << 1,        // set_handler() since the last delivery began
+    kRedeliver = 1 << 2,       // stored input is due to be delivered without new bytes
+    kPeerEnded = 1 << 3,       // the peer's FIN was read
+    kEndRequested = 1 << 4,    // FIN once the queue is empty
+    kFinSent = 1 << 5,         //
+    kClosing = 1 << 6,         // close(): deliver the queue, FIN, discard input
+    kReset = 1 << 7,           // end with RST
+    kWriteFailed = 1 << 8,     // the socket takes no more: read what has come, then finish
+    kFailed = 1 << 9,          // finish as soon as no callback is on the stack
+    kFinished = 1 << 10,       // on_close has begun
+    kBlocked = 1 << 11,        // the kernel refused bytes: wait for EPOLLOUT
+    kAboveHigh = 1 << 12,      // on_drained is owed
+    kTimersChanged = 1 << 13,  // a deadline may have come nearer
+    kHandleShared = 1 << 14,   // native_handle() was given out: there may be copies
+    kPeerEndOwed = 1 << 15,    // on_peer_end is due
+    kOutOfMemory = 1 << 16,    // there was no room to keep the reason of the end
+    kLingering = 1 << 17,      // closing, and FIN is sent: the linger clock runs
+  };
+  static constexpr std::uint32_t kNoMoreSending =
+      kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
+  static constexpr std::uint32_t kNotOpen = kClosing | kFailed | kFinished;
+  static constexpr std::uint32_t kStopsDelivery = kPaused | kSwitched | kNotOpen;
+
+  // What few connections need.
+  struct Rare {
+    std::error_code why;
+    std::string detail;
+    std::unique_ptr<ConnectionHandler> owned_handler;
+    SocketAddress peer_v6;
+  };
+
+  bool has(std::uint32_t flags) const noexcept { return (flags_ & flags) != 0; }
+  void set(std::uint32_t flags) noexcept { flags_ |= flags; }
+  void unset(std::uint32_t flags) noexcept { flags_ &= ~flags; }
+  LoopServices& services() const noexcept { return IoTarget::loop().services(); }
+  BlockPool& pool() const noexcept { return services().blocks(); }
+  const ConnectionOptions& options() const noexcept;
+  std::size_t low_watermark() const noexcept;
+  Rare& rare();
+
+  void handle_io(IoEvents events) override;
+  void handle_flush() override;
+  void handle_timer() override;
+  void handle_burial() noexcept override { services().slab<ConnectionCore>().destroy(this); }
+
+  // Runs a callback; what it throws ends the connection.
+  template <class F>
+  void call(std::string_view kind, F&& callback) noexcept {
+    ++callbacks_;
+    try {
+      callback();
+    } catch (...) {
+      handle_exception(kind);
+    }
+    --callbacks_;
+  }
+  void handle_exception(std::string_view kind) noexcept;
+  void enter_owner() noexcept;
+  ConnectionOwner* leave_owner() noexcept;  // null if it had left before
+
+  // Input (connection_input.cc).
+  bool wants_input() const noexcept;
+  void read_turn() noexcept;
+  bool receive_once() noexcept;
+  void take_in(ByteView all) noexcept;
+  void deliver(ByteView all) noexcept;
+  void look_for_end() noexcept;
+  void read_remaining() noexcept;
+
+  // Output (connection_output.cc).
+  SendQueue::Stay stay() const noexcept;
+  bool accepts(std::size_t more) noexcept;
+  template <class Append>
+  bool queue(Append&& append) noexcept;
+  bool queue_committed(std::size_t n) noexcept;
+  void flush_output() noexcept;
+  void note_flushed(const SendQueue::Flushed& flushed) noexcept;
+  bool settle_end_of_output() noexcept;
+
+  // Life (connection_core.cc).
+  void settle() noexcept;
+  bool owes_callback() const noexcept;
+  void pay_callback() noexcept;
+  void settle_interest() noexcept;
+  void settle_soon() noexcept;
+  void remember(std::error_code why, std::string_view detail) noexcept;
+  void fail(std::error_code why, std::string_view detail = {}) noexcept;
+  void finish() noexcept;
+  void check_invariants() const noexcept;
+
+  // Deadlines (connection_timeouts.cc).
+  void settle_timer() noexcept;
+  void expire() noexcept;
+  std::chrono::milliseconds until_deadline() const noexcept;
+  std::uint32_t now_ms() const noexcept { return static_cast<std::uint32_t>(services().now_ms()); }
+
+  // In the order of use: what one message touches lies in the first two cache lines.
+  std::uint32_t flags_ = 0;
+  std::uint16_t callbacks_ = 0;  // of this connection that are on the stack
+  std::uint16_t peer_port_ = 0;
+  ConnectionHandler* handler_;
+  StoredInput input_;
+  SendQueue output_;
+  std::uint64_t bytes_received_ = 0;
+  std::uint64_t bytes_sent_ = 0;
+  std::uint32_t last_activity_ms_;
+  std::uint32_t last_progress_ms_ = 0;  // of a blocked queue, or of lingering
+  ConnectionOwner* owner_;
+  ConnectionCore* next_ = nullptr;  // of the same owner
+  ConnectionCore* previous_ = nullptr;
+  std::unique_ptr<ContextBase> context_;
+  std::unique_ptr<Rare> rare_;
+  std::uint64_t opened_ms_;
+  std::uint32_t lingering_since_ms_ = 0;
+  std::uint32_t peer_v4_ = 0;  // a peer of another family is in rare_
+};
+
+}  // namespace millrace

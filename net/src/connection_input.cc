@@ -1,0 +1,140 @@
+// How a connection receives: into one window, to the handler, and what it leaves into the store.
+#include <millrace/error.h>
+
+#include "connection_core.h"
+#include "stream_io.h"
+
+#include <algorithm>
+#include <new>
+#include <string>
+
+namespace millrace {
+namespace {
+
+// What one connection may read before the others of the batch have their turn.
+constexpr std::size_t kReadBudgetBytes = 256 * 1024;
+// A receive queue is smaller than this: whoever sends more after our write failed is not dead.
+constexpr int kRemainingReads = 1024;
+
+}  // namespace
+
+bool ConnectionCore::wants_input() const noexcept {
+  if (has(kPeerEnded | kFailed | kFinished)) return false;
+  return has(kClosing) || !has(kPaused);
+}
+
+void ConnectionCore::read_turn() noexcept {
+  const std::uint64_t end = bytes_received_ + kReadBudgetBytes;
+  while (receive_once() && wants_input() && bytes_received_ < end) flush_output();
+}
+
+// True when there may be more: the window was filled. A read that does not fill it has emptied the
+// socket, and asking once more would only be told EAGAIN.
+bool ConnectionCore::receive_once() noexcept {
+  LoopServices& loop = services();
+  StoredInput::Window window{};
+  try {
+    // Once closing, what comes is discarded; what was stored is of no use any more.
+    if (has(kClosing)) input_.clear(loop.blocks());
+    window = input_.window(loop);
+  } catch (const std::bad_alloc&) {
+    fail(make_error_code(std::errc::not_enough_memory), "no memory to receive into");
+    return false;
+  }
+  const IoResult got = stream_read(fd(), window.at, window.size);
+  if (got.blocked()) return false;
+  if (got.failed()) {
+    fail(system_error_code(got.error));
+    return false;
+  }
+  if (got.bytes == 0) {
+    set(kPeerEnded | kPeerEndOwed);
+    return false;
+  }
+  bytes_received_ += got.bytes;
+  last_activity_ms_ = now_ms();
+  if (has(kClosing)) {
+    last_progress_ms_ = last_activity_ms_;
+  } else {
+    take_in(input_.received(window, got.bytes, loop));
+  }
+  return got.bytes == window.size;
+}
+
+void ConnectionCore::take_in(ByteView all) noexcept {
+  if (all.size() >= input_.expected()) return deliver(all);
+  try {
+    input_.keep(all, input_.expected(), pool());
+  } catch (const std::bad_alloc&) {
+    fail(make_error_code(std::errc::not_enough_memory), "no memory to keep what was received");
+  }
+}
+
+void ConnectionCore::deliver(ByteView all) noexcept {
+  unset(kRedeliver | kSwitched);
+  ReceiveBuffer in(all, &flags_, kStopsDelivery);
+  call("on_data", [&] { handler_->on_data(*this, in); });
+  if (!is_open()) return;
+
+  const ByteView rest = in.view();
+  const std::size_t expected = has(kSwitched) ? 0 : in.expected();
+  const std::size_t limit = options().limits.receive_bytes;
+  try {
+    if (const std::size_t most = std::max(rest.size(), expected); most > limit) {
+      return close_gracefully(error::receive_buffer_overflow,
+                              std::to_string(most) + " bytes unconsumed or expected, limit " +
+                                  std::to_string(limit));
+    }
+    input_.keep(rest, expected, pool());
+  } catch (const std::bad_alloc&) {
+    fail(make_error_code(std::errc::not_enough_memory), "no memory to keep what was received");
+  }
+  if (rest.empty()) {
+    unset(kRedeliver);
+  } else if (has(kSwitched)) {
+    set(kRedeliver);  // to the new handler
+  }
+}
+
+// Reading is not wanted, but the socket reports its end, and would do so for ever.
+void ConnectionCore::look_for_end() noexcept {
+  const IoResult found = stream_peek(fd());
+  if (found.failed()) return fail(system_error_code(found.error));
+  if (found.bytes == 0 && !found.blocked() && has(kFinSent)) {
+    set(kPeerEnded);  // both directions have ended
+    return;
+  }
+  // Data waits until reading is resumed, and the end behind it.
+  silence();
+}
+
+// The socket takes no more bytes. What has arrived before is still delivered, then it is over.
+void ConnectionCore::read_remaining() noexcept {
+  for (int i = 0; i < kRemainingReads && wants_input(); ++i) {
+    if (!receive_once() && !has(kRedeliver)) break;
+    if (has(kRedeliver) && wants_input()) deliver(input_.view());
+  }
+  fail({});  // the failed write has left the reason
+}
+
+void ConnectionCore::pause() {
+  if (is_open()) set(kPaused);
+}
+
+void ConnectionCore::resume() {
+  if (!is_open() || !has(kPaused)) return;
+  unset(kPaused);
+  const ByteView stored = input_.view();
+  if (!stored.empty() && stored.size() >= input_.expected()) set(kRedeliver);
+  settle_soon();
+}
+
+void ConnectionCore::switch_handler(ConnectionHandler& handler) {
+  if (!is_open()) return;
+  handler_ = &handler;
+  set(kSwitched);
+  if (!input_.view().empty()) set(kRedeliver);
+  settle_soon();
+}
+
+}  // namespace millrace

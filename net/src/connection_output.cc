@@ -1,0 +1,177 @@
+// How a connection sends: into its queue, and from there to the kernel when a callback returns, when
+// enough has come together, or when EPOLLOUT says that there is room again.
+#include <millrace/check.h>
+#include <millrace/error.h>
+#include <millrace/send_writer.h>
+
+#include "connection_core.h"
+#include "syscalls.h"
+
+#include <algorithm>
+#include <new>
+#include <string>
+#include <utility>
+
+namespace millrace {
+namespace {
+
+// As much as one call moves at the best price: more in the queue would only wait, and use memory.
+constexpr std::size_t kFlushNowBytes = 64 * 1024;
+
+}  // namespace
+
+SendQueue::Stay ConnectionCore::stay() const noexcept {
+  return callbacks_ > 0 && !has(kBlocked) ? SendQueue::Stay::brief : SendQueue::Stay::long_term;
+}
+
+// Whether `more` bytes may be queued; more than the hard limit ends the connection.
+bool ConnectionCore::accepts(std::size_t more) noexcept {
+  if (!open_for_sending()) return false;
+  const std::size_t limit = options().limits.send_queue_bytes;
+  if (more <= limit && output_.bytes() <= limit - more) return true;
+  std::string detail;
+  try {
+    detail = std::to_string(output_.bytes()) + " bytes queued and " + std::to_string(more) +
+             " more to send, limit " + std::to_string(limit);
+  } catch (const std::bad_alloc&) {
+  }
+  abort(error::send_queue_overflow, detail);
+  return false;
+}
+
+// Appends, and flushes or sees to it that it will be. True while below the high watermark.
+template <class Append>
+bool ConnectionCore::queue(Append&& append) noexcept {
+  try {
+    append();
+  } catch (const std::bad_alloc&) {
+    // Part of it may be queued: nothing more may follow.
+    set(kReset);
+    fail(make_error_code(std::errc::not_enough_memory), "no memory to queue what was to be sent");
+    return false;
+  }
+  if (output_.bytes() >= kFlushNowBytes) flush_output();
+  if (has(kWriteFailed)) return false;
+  if (!has(kBlocked) && !output_.empty()) settle_soon();
+  if (output_.bytes() <= options().limits.high_watermark_bytes) return true;
+  set(kAboveHigh);
+  return false;
+}
+
+bool ConnectionCore::send_bytes(ByteView first, ByteView second) {
+  const std::size_t total = first.size() + second.size();
+  if (!accepts(total)) return false;
+  return queue([&] {
+    // A large one goes from where it lies; only what the kernel refuses is copied.
+    if (total >= kFlushNowBytes && !has(kBlocked)) {
+      std::size_t taken = 0;
+      note_flushed(output_.flush_with(fd(), pool(), first, second, &taken));
+      if (has(kWriteFailed)) return;
+      const std::size_t of_first = std::min(taken, first.size());
+      first = first.from(of_first);
+      second = second.from(taken - of_first);
+    }
+    output_.append(first, pool(), stay());
+    output_.append(second, pool(), stay());
+  });
+}
+
+bool ConnectionCore::send_shared(SharedBytes bytes) {
+  if (!accepts(bytes.size())) return false;
+  return queue([&] { output_.append(std::move(bytes), pool()); });
+}
+
+bool ConnectionCore::send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length) {
+  if (!open_for_sending()) return false;
+  // A file takes no memory: it counts against neither limit, but for the watermark.
+  return queue([&] { output_.append_file(std::move(file), offset, length, pool()); });
+}
+
+void ConnectionCore::flush_output() noexcept {
+  if (output_.empty() || has(kBlocked | kWriteFailed | kFailed | kFinished)) return;
+  note_flushed(output_.flush(fd(), pool()));
+}
+
+void ConnectionCore::note_flushed(const SendQueue::Flushed& flushed) noexcept {
+  if (flushed.bytes > 0) {
+    bytes_sent_ += flushed.bytes;
+    last_activity_ms_ = last_progress_ms_ = now_ms();
+  }
+  if (flushed.error != 0) {
+    remember(system_error_code(flushed.error), "send");
+    set(kWriteFailed);
+    settle_soon();
+  } else if (flushed.blocked) {
+    // The clock of a stall starts when bytes begin to wait.
+    last_progress_ms_ = now_ms();
+    set(kBlocked | kTimersChanged);
+  } else if (!output_.empty()) {
+    request_flush();  // the budget is used up
+  }
+}
+
+void ConnectionCore::flush_now() {
+  flush_output();
+  settle_soon();
+}
+
+void ConnectionCore::end_output() {
+  if (!open_for_sending()) return;
+  set(kEndRequested);
+  settle_soon();
+}
+
+// Sends FIN when it is due. True when there is nothing left to wait for.
+bool ConnectionCore::settle_end_of_output() noexcept {
+  if (!output_.empty() || !has(kEndRequested | kClosing)) return false;
+  if (has(kClosing) && has(kPeerEnded)) return true;  // close(2) sends the FIN
+  if (!has(kFinSent)) {
+    // ENOTCONN after a reset: the next read will tell.
+    sys::shutdown(fd(), SHUT_WR);
+    set(kFinSent);
+  }
+  if (has(kClosing) && !has(kLingering)) {
+    lingering_since_ms_ = last_progress_ms_ = now_ms();
+    set(kLingering | kTimersChanged);
+  }
+  return has(kPeerEnded);
+}
+
+bool ConnectionCore::queue_committed(std::size_t n) noexcept {
+  return queue([&] { output_.commit(n); });
+}
+
+SendWriter::SendWriter(ConnectionCore& core, std::size_t bytes) : core_(core) {
+  BlockPool& pool = core.pool();
+  queued_ = core.accepts(bytes);
+  // Room is promised even when nothing may be sent any more: then what is written goes nowhere.
+  block_ = queued_ ? core.output_.reserve(bytes, pool, core.stay()) : pool.acquire(bytes);
+  end_ = block_->end;
+}
+
+SendWriter::~SendWriter() {
+  if (!queued_) {
+    core_.pool().release(block_);
+  } else if (core_.output_.last() == block_) {
+    core_.output_.drop_empty_tail(core_.pool());
+  }
+}
+
+std::span<std::byte> SendWriter::room() const noexcept {
+  return {block_->bytes() + end_, block_->capacity - end_};
+}
+
+bool SendWriter::commit(std::size_t n) {
+  MILLRACE_CHECK_LE(n, room().size(), "commit() of more than room()");
+  end_ += n;
+  if (!queued_) {
+    block_->end = end_;
+    return false;
+  }
+  if (!core_.open_for_sending()) return false;
+  MILLRACE_CHECK(core_.output_.last() == block_ && block_->end + n == end_,
+                 "something was sent or flushed between writer() and commit()");
+  return core_.queue_committed(n);
+}
+
+}  // namespace millrace

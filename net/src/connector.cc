@@ -1,0 +1,88 @@
+#include "connector.h"
+
+#include <millrace/client.h>
+#include <millrace/error.h>
+#include <millrace/event_loop.h>
+#include <millrace/loop_services.h>
+
+#include "apply_socket_options.h"
+#include "syscalls.h"
+
+#include <cerrno>
+#include <utility>
+
+namespace millrace {
+
+Connector::Connector(EventLoop& loop, const SocketAddress& address, Result result)
+    : IoTarget(loop), address_(address), result_(std::move(result)) {}
+
+Connector* Connector::start(EventLoop& loop, const SocketAddress& address,
+                            const ClientOptions& options, Result result) {
+  auto* made = loop.services().slab<Connector>().make(loop, address, std::move(result));
+  made->failed_ = made->begin(options);
+  if (made->failed_ != 0) {
+    made->request_flush();
+  } else if (options.connect_timeout.count() > 0) {
+    made->TimerNode::start(loop, options.connect_timeout);
+  }
+  return made;
+}
+
+int Connector::begin(const ClientOptions& options) noexcept {
+  UniqueFd socket(
+      sys::socket(address_.native()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket) return errno;
+  if (const auto failure = apply_socket_options(socket.get(), options.socket); failure.name) {
+    return failure.error;
+  }
+  if (options.local.family() != SocketAddress::Family::none &&
+      sys::bind(socket.get(), options.local.native(), options.local.native_size()) != 0) {
+    return errno;
+  }
+  // EINTR: the attempt goes on by itself, as with EINPROGRESS.
+  if (sys::connect(socket.get(), address_.native(), address_.native_size()) != 0 &&
+      errno != EINPROGRESS && errno != EINTR) {
+    return errno;
+  }
+  // Only now: a socket that is not connecting yet would report a hang-up.
+  if (const int e = attach(socket.get(), Interest::write)) return e;
+  static_cast<void>(socket.release());
+  return 0;
+}
+
+void Connector::handle_io(IoEvents) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (sys::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  // The kernel connects a socket to itself when it picks the port that is being connected to.
+  if (error == 0 && connected_to_itself()) error = ECONNREFUSED;
+  if (error != 0) return report({}, error);
+  report(UniqueFd(detach_and_release()), 0);
+}
+
+bool Connector::connected_to_itself() const noexcept {
+  alignas(8) unsigned char native[SocketAddress::kNativeBytes];
+  socklen_t size = sizeof native;
+  if (sys::getsockname(fd(), reinterpret_cast<sockaddr*>(native), &size) != 0) return false;
+  return SocketAddress::from_native(native, size) == address_;
+}
+
+void Connector::handle_flush() { report({}, failed_); }
+
+void Connector::handle_timer() { report({}, ETIMEDOUT); }
+
+void Connector::report(UniqueFd socket, int error) {
+  Result result = std::move(result_);
+  cancel();
+  result(std::move(socket), error == 0 ? std::error_code() : system_error_code(error));
+}
+
+void Connector::cancel() noexcept {
+  TimerNode::cancel(loop());
+  detach_and_close(true);
+  bury();
+}
+
+void Connector::handle_burial() noexcept { loop().services().slab<Connector>().destroy(this); }
+
+}  // namespace millrace

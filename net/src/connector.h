@@ -1,0 +1,46 @@
+// Connector makes one non-blocking attempt to connect and reports its one result from the loop,
+// never from inside start(). It lives in the loop's slab from start() until that result or cancel().
+// Loop's thread.
+#pragma once
+
+#include <millrace/function.h>
+#include <millrace/io_target.h>
+#include <millrace/socket_address.h>
+#include <millrace/timer.h>
+#include <millrace/unique_fd.h>
+
+#include <chrono>
+#include <system_error>
+
+namespace millrace {
+
+struct ClientOptions;
+
+class Connector final : public IoTarget, public TimerNode {
+ public:
+  // The connected socket, or why there is none. The connector is gone for its user by then.
+  using Result = Function<void(UniqueFd socket, std::error_code failure)>;
+
+  static Connector* start(EventLoop& loop, const SocketAddress& address,
+                          const ClientOptions& options, Result result);
+  Connector(EventLoop& loop, const SocketAddress& address, Result result);
+
+  // There will be no result.
+  void cancel() noexcept;
+
+ private:
+  int begin(const ClientOptions& options) noexcept;
+  void report(UniqueFd socket, int error);
+  bool connected_to_itself() const noexcept;
+
+  void handle_io(IoEvents events) override;
+  void handle_flush() override;
+  void handle_timer() override;
+  void handle_burial() noexcept override;
+
+  SocketAddress address_;
+  Result result_;
+  int failed_ = 0;  // errno value of an attempt that failed at once
+};
+
+}  // namespace millrace

@@ -1,0 +1,242 @@
+#include <millrace/check.h>
+#include <millrace/error.h>
+#include <millrace/event_loop.h>
+#include <millrace/io_target.h>
+#include <millrace/listener.h>
+#include <millrace/log.h>
+#include <millrace/loop_services.h>
+#include <millrace/timer.h>
+
+#include "apply_socket_options.h"
+#include "syscalls.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace millrace {
+namespace {
+
+// Connections taken in one turn: in a storm, established traffic waits for these at the most (about
+// 0.2 ms).
+constexpr int kAcceptsPerTurn = 64;
+constexpr std::chrono::milliseconds kShortestPause{10};
+constexpr std::chrono::milliseconds kLongestPause{1000};
+
+enum class Failure { nothing_there, skip, exhausted, fatal };
+
+Failure classify(int error) {
+  switch (error) {
+    case EAGAIN:
+      return Failure::nothing_there;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+      return Failure::exhausted;
+    case EBADF:
+    case EFAULT:
+    case EINVAL:
+    case ENOTSOCK:
+      return Failure::fatal;
+    default:
+      // Of the connection, not of the listener: accept(2) passes on what its network had to say
+      // (ECONNABORTED, EPROTO, ENETDOWN, EHOSTUNREACH, EPERM from a firewall ...).
+      return Failure::skip;
+  }
+}
+
+UniqueFd open_listening_socket(const SocketAddress& address, const ListenOptions& options) {
+  const auto fail = [&](const char* call) {
+    throw_system_error(errno, fmt::format("{} {}", call, address.to_string()));
+  };
+  UniqueFd socket(
+      sys::socket(address.native()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket) fail("socket for");
+  const auto put = [&](const char* call, int level, int option, int value) {
+    if (sys::setsockopt(socket.get(), level, option, &value, sizeof value) != 0) fail(call);
+  };
+  // A restarted server gets its port back though old connections are still in TIME_WAIT.
+  put("SO_REUSEADDR for", SOL_SOCKET, SO_REUSEADDR, 1);
+  if (options.reuse_port) put("SO_REUSEPORT for", SOL_SOCKET, SO_REUSEPORT, 1);
+  if (address.family() == SocketAddress::Family::ipv6) {
+    put("IPV6_V6ONLY for", IPPROTO_IPV6, IPV6_V6ONLY, options.dual_stack ? 0 : 1);
+  }
+  if (options.defer_accept.count() > 0) {
+    put("TCP_DEFER_ACCEPT for", IPPROTO_TCP, TCP_DEFER_ACCEPT,
+        static_cast<int>(std::min<long long>(options.defer_accept.count(), 3600)));
+  }
+  if (const auto failure = apply_socket_options(socket.get(), options.socket); failure.name) {
+    throw_system_error(failure.error, fmt::format("{} for {}", failure.name, address.to_string()));
+  }
+  if (sys::bind(socket.get(), address.native(), address.native_size()) != 0) fail("bind");
+  if (sys::listen(socket.get(), std::max(options.backlog, 1)) != 0) fail("listen on");
+  return socket;
+}
+
+}  // namespace
+
+class Listener::Core final : public IoTarget, public TimerNode {
+ public:
+  Core(EventLoop& loop, Accepted accepted) : IoTarget(loop), accepted_(std::move(accepted)) {}
+
+  int listen(int fd) noexcept { return attach(fd, Interest::read); }
+  void end() noexcept {
+    ended_ = true;
+    TimerNode::cancel(loop());
+    detach_and_close(true);
+    bury();
+  }
+
+  void pause() noexcept {
+    paused_ = true;
+    update();
+  }
+  void resume() noexcept {
+    paused_ = false;
+    update();
+  }
+  void retry() noexcept {
+    if (!std::exchange(exhausted_, false)) return;
+    TimerNode::cancel(loop());
+    update();
+  }
+
+  bool paused() const noexcept { return paused_; }
+  const ListenerStats& stats() const noexcept { return stats_; }
+  void on_failure(Function<void(std::error_code)> callback) { on_failure_ = std::move(callback); }
+  SocketAddress address() const {
+    alignas(8) unsigned char native[SocketAddress::kNativeBytes];
+    socklen_t size = sizeof native;
+    if (sys::getsockname(fd(), reinterpret_cast<sockaddr*>(native), &size) != 0) return {};
+    return SocketAddress::from_native(native, size);
+  }
+
+ private:
+  bool accepting() const noexcept { return !ended_ && !paused_ && !exhausted_; }
+
+  void update() noexcept {
+    if (attached()) set_interest(accepting() ? Interest::read : Interest::none);
+  }
+
+  // How many to ask for: being told EAGAIN costs more than a connection. One, unless the iteration
+  // before this one also found some: then there is a queue, and twice as many as last time.
+  int batch() noexcept {
+    const std::uint64_t iteration = loop().services().iteration();
+    batch_ = iteration == last_iteration_ + 1 ? std::min(batch_ * 2, kAcceptsPerTurn) : 1;
+    last_iteration_ = iteration;
+    return batch_;
+  }
+
+  void handle_io(IoEvents) override {
+    for (int left = batch(); left > 0 && accepting(); --left) {
+      if (!accept_one()) return;
+    }
+  }
+
+  // False when there is nothing more to be had now.
+  bool accept_one() {
+    alignas(8) unsigned char native[SocketAddress::kNativeBytes];
+    socklen_t size = sizeof native;
+    UniqueFd socket(sys::accept4(fd(), reinterpret_cast<sockaddr*>(native), &size,
+                                 SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!socket) return handle_failure(errno);
+    ++stats_.accepted;
+    pause_length_ = kShortestPause;
+    accepted_(std::move(socket), SocketAddress::from_native(native, size));
+    return true;
+  }
+
+  bool handle_failure(int error) {
+    switch (classify(error)) {
+      case Failure::nothing_there:
+        return false;
+      case Failure::skip:
+        ++stats_.aborted;
+        return true;
+      case Failure::exhausted:
+        wait_for_resources(error);
+        return false;
+      case Failure::fatal:
+        break;
+    }
+    pause();
+    if (on_failure_) {
+      on_failure_(system_error_code(error));
+    } else {
+      log::write(log::Level::error, fmt::format("listener {}: accept4: {}; it accepts no more",
+                                                address().to_string(),
+                                                system_error_code(error).message()));
+    }
+    return false;
+  }
+
+  // The connection stays in the kernel's queue, and would be reported again at once: not listening
+  // for a while is the only way neither to spin nor to lose it.
+  void wait_for_resources(int error) {
+    ++stats_.exhausted;
+    exhausted_ = true;
+    update();
+    TimerNode::start(loop(), pause_length_);
+    pause_length_ = std::min(pause_length_ * 2, kLongestPause);
+    if (log::enabled(log::Level::warning) && log_limit_.allow(loop().now())) {
+      log::write(log::Level::warning,
+                 fmt::format("listener {}: accept4: {}; connections wait ({} more times not shown)",
+                             address().to_string(), system_error_code(error).message(),
+                             log_limit_.suppressed()));
+    }
+  }
+
+  void handle_timer() override { retry(); }
+  void handle_burial() noexcept override { loop().services().slab<Core>().destroy(this); }
+
+  Accepted accepted_;
+  Function<void(std::error_code)> on_failure_;
+  bool paused_ = false;
+  bool exhausted_ = false;
+  bool ended_ = false;
+  int batch_ = 1;
+  std::uint64_t last_iteration_ = 0;
+  std::chrono::milliseconds pause_length_ = kShortestPause;
+  log::RateLimit log_limit_;
+  ListenerStats stats_;
+};
+
+Listener::Listener(EventLoop& loop, const SocketAddress& address, Accepted accepted,
+                   const ListenOptions& options) {
+  MILLRACE_CHECK(accepted, "a Listener needs a callback");
+  UniqueFd socket = open_listening_socket(address, options);
+  core_ = loop.services().slab<Core>().make(loop, std::move(accepted));
+  if (const int e = core_->listen(socket.get())) {
+    core_->end();
+    throw_system_error(e, fmt::format("epoll_ctl for listener {}", address.to_string()));
+  }
+  static_cast<void>(socket.release());
+}
+
+Listener::Listener(Listener&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+
+Listener& Listener::operator=(Listener&& other) noexcept {
+  std::swap(core_, other.core_);
+  return *this;
+}
+
+Listener::~Listener() {
+  if (core_) core_->end();
+}
+
+SocketAddress Listener::address() const { return core_->address(); }
+void Listener::pause() noexcept { core_->pause(); }
+void Listener::resume() noexcept { core_->resume(); }
+bool Listener::paused() const noexcept { return core_->paused(); }
+void Listener::retry() noexcept { core_->retry(); }
+void Listener::on_failure(Function<void(std::error_code)> callback) {
+  core_->on_failure(std::move(callback));
+}
+ListenerStats Listener::stats() const noexcept { return core_->stats(); }
+
+}  // namespace millrace

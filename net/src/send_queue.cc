@@ -1,0 +1,224 @@
+#include "send_queue.h"
+
+#include <millrace/check.h>
+
+#include "stream_io.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace millrace {
+namespace {
+
+enum Kind : std::uint32_t { kBytes = 0, kShared, kFile };  // Block::kind
+
+// One call gathers at most this many pieces: far below IOV_MAX (1,024), and beyond it the cost of a
+// call no longer counts beside that of its pieces.
+constexpr std::size_t kMaxParts = 64;
+// One flush writes at most about this much, so that one fast reader does not hold up the others.
+constexpr std::size_t kFlushBudgetBytes = 1024 * 1024;
+constexpr std::size_t kLargestStep = 16 * 1024;
+constexpr std::size_t kFileChunkBytes = 1024 * 1024;
+
+struct FileRange {
+  UniqueFd file;
+  std::uint64_t offset;  // of the file, where the block's byte 0 lies
+};
+
+// Of a block of kind kShared, kFile.
+SharedBytes& shared(Block& block) { return *std::launder(reinterpret_cast<SharedBytes*>(block.bytes())); }
+FileRange& file(Block& block) { return *std::launder(reinterpret_cast<FileRange*>(block.bytes())); }
+
+iovec part_of(Block& block) {
+  const std::byte* bytes = block.kind == kShared ? shared(block).view().data() : block.bytes();
+  return {const_cast<std::byte*>(bytes) + block.begin, block.filled()};
+}
+
+iovec part_of(ByteView view) { return {const_cast<std::byte*>(view.data()), view.size()}; }
+
+}  // namespace
+
+Block* SendQueue::add_block(std::size_t capacity, BlockPool& pool) {
+  Block* block = pool.acquire(capacity);
+  (tail_ ? tail_->next : head_) = block;
+  tail_ = block;
+  return block;
+}
+
+void SendQueue::append(ByteView bytes, BlockPool& pool, Stay stay) {
+  while (!bytes.empty()) {
+    Block* block = reserve(1, pool, stay, bytes.size());
+    const std::size_t n = std::min(block->room(), bytes.size());
+    std::memcpy(block->bytes() + block->end, bytes.data(), n);
+    commit(n);
+    bytes = bytes.from(n);
+  }
+}
+
+void SendQueue::append(SharedBytes bytes, BlockPool& pool) {
+  if (bytes.empty()) return;
+  static_assert(sizeof(SharedBytes) <= BlockPool::kSmallestBytes);
+  Block* block = add_block(sizeof(SharedBytes), pool);
+  block->kind = kShared;
+  block->end = bytes.size();
+  bytes_ += bytes.size();
+  ::new (block->bytes()) SharedBytes(std::move(bytes));
+}
+
+void SendQueue::append_file(UniqueFd opened, std::uint64_t offset, std::uint64_t length,
+                            BlockPool& pool) {
+  if (length == 0) return;
+  static_assert(sizeof(FileRange) <= BlockPool::kSmallestBytes);
+  Block* block = add_block(sizeof(FileRange), pool);
+  block->kind = kFile;
+  block->end = length;
+  bytes_ += length;
+  ::new (block->bytes()) FileRange{std::move(opened), offset};
+}
+
+// With room for at least `least` bytes; a new block is taken for `wanted` or more.
+Block* SendQueue::reserve(std::size_t least, BlockPool& pool, Stay stay, std::size_t wanted) {
+  if (tail_ && tail_->kind == kBytes && tail_->room() >= least) return tail_;
+  drop_empty_tail(pool);  // left by a writer, and too small
+  // What waits grows by doubling, so that neither many small writes make many small blocks nor one
+  // small write holds a large one.
+  wanted = std::max(wanted, std::min(bytes_, kLargestStep));
+  if (stay == Stay::brief) wanted = BlockPool::kLargestPooledBytes;
+  return add_block(std::max(least, std::min(wanted, BlockPool::kLargestPooledBytes)), pool);
+}
+
+Block* SendQueue::reserve(std::size_t n, BlockPool& pool, Stay stay) {
+  return reserve(n, pool, stay, n);
+}
+
+void SendQueue::commit(std::size_t n) noexcept {
+  tail_->end += n;
+  bytes_ += n;
+}
+
+void SendQueue::drop_empty_tail(BlockPool& pool) noexcept {
+  if (!tail_ || tail_->filled() > 0) return;
+  Block* before = nullptr;
+  for (Block* block = head_; block != tail_; block = block->next) before = block;
+  pool.release(tail_);
+  (before ? before->next : head_) = nullptr;
+  tail_ = before;
+}
+
+void SendQueue::remove_head(BlockPool& pool) noexcept {
+  Block* block = std::exchange(head_, head_->next);
+  if (!head_) tail_ = nullptr;
+  if (block->kind == kShared) shared(*block).~SharedBytes();
+  if (block->kind == kFile) file(*block).~FileRange();
+  pool.release(block);
+}
+
+void SendQueue::advance(std::size_t n, BlockPool& pool) noexcept {
+  bytes_ -= n;
+  while (head_ && n >= head_->filled()) {
+    n -= head_->filled();
+    remove_head(pool);
+  }
+  if (n > 0) head_->begin += n;
+}
+
+SendQueue::Flushed SendQueue::flush(int fd, BlockPool& pool) noexcept {
+  std::size_t taken;
+  return flush_with(fd, pool, {}, {}, &taken);
+}
+
+SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, ByteView first, ByteView second,
+                                         std::size_t* taken) noexcept {
+  *taken = 0;
+  Flushed flushed;
+  const std::size_t extra = first.size() + second.size();
+  while (bytes_ > 0 || *taken < extra) {
+    if (flushed.bytes >= kFlushBudgetBytes) return flushed;
+    if (bytes_ > 0 && head_->kind == kFile) {
+      const Flushed sent = flush_file(fd, pool);
+      flushed.bytes += sent.bytes;
+      if (sent.error == 0 && !sent.blocked) continue;
+      return {flushed.bytes, sent.error, sent.blocked};
+    }
+
+    std::array<iovec, kMaxParts + 2> parts;
+    std::size_t count = 0;
+    std::size_t gathered = 0;
+    Block* block = head_;
+    for (; block && block->kind != kFile && count < kMaxParts; block = block->next) {
+      parts[count++] = part_of(*block);
+      gathered += block->filled();
+    }
+    const std::size_t queued = gathered;
+    if (!block) {  // the whole queue fits: what comes behind it may go along
+      for (const ByteView view : {first, second}) {
+        if (view.empty()) continue;
+        parts[count++] = part_of(view);
+        gathered += view.size();
+      }
+    }
+
+    const IoResult written = stream_write(fd, {parts.data(), count});
+    if (written.failed()) return {flushed.bytes, written.error, false};
+    flushed.bytes += written.bytes;
+    advance(std::min(written.bytes, queued), pool);
+    if (written.bytes > queued) *taken = written.bytes - queued;
+    if (written.bytes < gathered) {
+      flushed.blocked = true;
+      shrink(pool);
+      return flushed;
+    }
+  }
+  return flushed;
+}
+
+SendQueue::Flushed SendQueue::flush_file(int fd, BlockPool& pool) noexcept {
+  FileRange& range = file(*head_);
+  const std::size_t want = std::min(head_->filled(), kFileChunkBytes);
+  const IoResult sent = stream_send_file(fd, range.file.get(), range.offset + head_->begin, want);
+  if (sent.blocked()) return {0, 0, true};
+  if (sent.failed()) return {0, sent.error, false};
+  if (sent.bytes == 0) return {0, EIO, false};  // the file is shorter than was promised
+  advance(sent.bytes, pool);
+  // A short count may be the end of the file or a full socket: asking again tells.
+  return {sent.bytes, 0, false};
+}
+
+// A few bytes that have to wait must not hold a large block.
+void SendQueue::shrink(BlockPool& pool) noexcept {
+  Block* block = head_;
+  if (!block || block != tail_ || block->kind != kBytes) return;
+  if (block->filled() > block->capacity / 8) return;
+  Block* smaller;
+  try {
+    smaller = pool.acquire(block->filled());
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+  std::memcpy(smaller->bytes(), block->bytes() + block->begin, block->filled());
+  smaller->end = block->filled();
+  head_ = tail_ = smaller;
+  pool.release(block);
+}
+
+void SendQueue::clear(BlockPool& pool) noexcept {
+  while (head_) remove_head(pool);
+  bytes_ = 0;
+}
+
+void SendQueue::check_invariants() const {
+  std::size_t found = 0;
+  const Block* last = nullptr;
+  for (const Block* block = head_; block; last = block, block = block->next) {
+    MILLRACE_CHECK(block->filled() > 0 || block == tail_, "invariant 2: an empty block inside");
+    found += block->filled();
+  }
+  MILLRACE_CHECK(last == tail_, "the tail is not the last block");
+  MILLRACE_CHECK_EQ(found, bytes_, "invariant 1: bytes held and bytes counted");
+}
+
+}  // namespace millrace

@@ -1,0 +1,76 @@
+// SendQueue holds what a connection has accepted and the kernel has not: small writes coalesced into
+// pooled blocks, shared payloads by reference, file ranges, in order. It lives in a connection, in
+// the loop's thread; whoever destroys it clears it first.
+//
+// Invariants:
+// 1. bytes_ is the sum of what its blocks hold; a queue of no bytes holds no block, except while a
+//    writer has room reserved at its end.
+// 2. Every block but the last holds at least one byte.
+// 3. What flush() reports as blocked is what the kernel refused: there is nothing to gain from asking
+//    again before EPOLLOUT.
+#pragma once
+
+#include <millrace/block_pool.h>
+#include <millrace/bytes.h>
+#include <millrace/unique_fd.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace millrace {
+
+class SendQueue {
+ public:
+  // How large the first block of an empty queue is taken: it is flushed at the end of the callback
+  // and comes back at once (a large one, so that all replies lie in one piece), or it may wait.
+  enum class Stay : std::uint8_t { brief, long_term };
+
+  struct Flushed {
+    std::size_t bytes = 0;
+    int error = 0;
+    bool blocked = false;  // neither blocked nor failed: empty, or the budget is used up
+  };
+
+  SendQueue() noexcept = default;
+  SendQueue(const SendQueue&) = delete;
+  SendQueue& operator=(const SendQueue&) = delete;
+
+  std::size_t bytes() const noexcept { return bytes_; }
+  bool empty() const noexcept { return bytes_ == 0; }
+
+  // These throw std::bad_alloc; part of the bytes may then be queued.
+  void append(ByteView bytes, BlockPool& pool, Stay stay);
+  void append(SharedBytes bytes, BlockPool& pool);
+  void append_file(UniqueFd file, std::uint64_t offset, std::uint64_t length, BlockPool& pool);
+
+  // A last block with room for `n` bytes (at most BlockPool::kLargestPooledBytes, or it is a block
+  // of its own). What is written behind its `end` is queued by commit().
+  Block* reserve(std::size_t n, BlockPool& pool, Stay stay);
+  void commit(std::size_t n) noexcept;
+  // Gives back what reserve() took, if nothing was committed to it.
+  void drop_empty_tail(BlockPool& pool) noexcept;
+  const Block* last() const noexcept { return tail_; }
+
+  // Writes until the queue is empty, the kernel refuses, or the budget is used up.
+  Flushed flush(int fd, BlockPool& pool) noexcept;
+  // As flush(), with `first` and `second` behind the queue, not copied; `*taken` of them went out.
+  Flushed flush_with(int fd, BlockPool& pool, ByteView first, ByteView second,
+                     std::size_t* taken) noexcept;
+
+  void clear(BlockPool& pool) noexcept;
+  void check_invariants() const;
+
+ private:
+  Block* reserve(std::size_t least, BlockPool& pool, Stay stay, std::size_t wanted);
+  Block* add_block(std::size_t capacity, BlockPool& pool);
+  void remove_head(BlockPool& pool) noexcept;
+  void advance(std::size_t n, BlockPool& pool) noexcept;
+  Flushed flush_file(int fd, BlockPool& pool) noexcept;
+  void shrink(BlockPool& pool) noexcept;
+
+  Block* head_ = nullptr;
+  Block* tail_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,208 @@
+#include <millrace/check.h>
+#include <millrace/error.h>
+#include <millrace/event_loop.h>
+#include <millrace/log.h>
+#include <millrace/loop_services.h>
+#include <millrace/server.h>
+
+#include "callback_handler.h"
+#include "connection_core.h"
+
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace millrace {
+
+// Outlives its Server by the rest of the iteration, because a callback that it holds may be running.
+class Server::Core final : public ConnectionOwner {
+ public:
+  Core(EventLoop& loop, const ServerOptions& options)
+      : loop_(loop), options_(options), drain_timer_(loop, [this] { handle_drain_timer(); }) {
+    connection_options = options.connection;
+  }
+
+  void use(ConnectionHandler& handler) { handler_ = &handler; }
+  void use(std::unique_ptr<ConnectionHandler> handler) {
+    MILLRACE_CHECK(handler != nullptr, "a Server needs a handler");
+    owned_handler_ = std::move(handler);
+    handler_ = owned_handler_.get();
+  }
+  void use(HandlerFactory factory) {
+    MILLRACE_CHECK(factory, "a Server needs a handler");
+    factory_ = std::move(factory);
+  }
+
+  EventLoop& loop() const noexcept { return loop_; }
+  void listen(const SocketAddress& address);
+  SocketAddress address() const {
+    return listeners_.empty() ? SocketAddress() : listeners_.front().address();
+  }
+  void stop_accepting();
+  void drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done);
+  void for_each(Function<void(Connection&)>& visit);
+  ServerStats stats() const noexcept;
+  void end() noexcept;  // the Server is gone
+
+ private:
+  bool full() const noexcept { return connection_count() >= options_.max_connections; }
+  void accept(UniqueFd socket, const SocketAddress& peer);
+  void connection_ended() override;
+  void handle_drain_timer();
+  void finish_drain() noexcept;
+
+  EventLoop& loop_;
+  ServerOptions options_;
+  ConnectionHandler* handler_ = nullptr;
+  std::unique_ptr<ConnectionHandler> owned_handler_;
+  HandlerFactory factory_;
+  std::vector<Listener> listeners_;
+  ServerStats stats_;  // without those of listeners_
+  log::RateLimit log_limit_;
+  bool ended_ = false;
+  bool draining_ = false;
+  DrainResult drained_;
+  Function<void(DrainResult)> drain_done_;
+  Timer drain_timer_;
+};
+
+void Server::Core::listen(const SocketAddress& address) {
+  listeners_.emplace_back(
+      loop_, address,
+      [this](UniqueFd socket, const SocketAddress& peer) { accept(std::move(socket), peer); },
+      options_.listen);
+  if (full()) listeners_.back().pause();
+}
+
+void Server::Core::stop_accepting() {
+  stats_ = stats();
+  listeners_.clear();
+}
+
+void Server::Core::accept(UniqueFd socket, const SocketAddress& peer) {
+  ++stats_.refused;  // until it is open
+  std::unique_ptr<ConnectionHandler> own;
+  if (factory_) {
+    own = factory_();
+    MILLRACE_CHECK(own != nullptr, "a HandlerFactory returned no handler");
+  }
+  ConnectionHandler& handler = own ? *own : *handler_;
+  const int error =
+      ConnectionCore::open(loop_, *this, std::move(socket), peer, handler, std::move(own));
+  if (error == 0) {
+    --stats_.refused;
+  } else if (log::enabled(log::Level::warning) && log_limit_.allow(loop_.now())) {
+    log::write(log::Level::warning,
+               fmt::format("connection from {} refused: {} ({} more not shown)", peer.to_string(),
+                           system_error_code(error).message(), log_limit_.suppressed()));
+  }
+  if (full()) {
+    for (Listener& listener : listeners_) listener.pause();
+  }
+}
+
+void Server::Core::connection_ended() {
+  for (Listener& listener : listeners_) {
+    if (!full() && listener.paused()) listener.resume();
+    listener.retry();  // a descriptor is free
+  }
+  if (!draining_) return;
+  ++(drain_timer_.active() ? drained_.finished : drained_.cut);
+  if (connection_count() == 0) finish_drain();
+}
+
+void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done) {
+  stop_accepting();
+  draining_ = true;
+  drained_ = {};
+  drain_done_ = std::move(done);
+  for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) c->close();
+  // With nothing to wait for through the timer too: the result never comes from inside this call.
+  drain_timer_.start(connection_count() == 0 ? std::chrono::milliseconds(0) : deadline);
+}
+
+void Server::Core::handle_drain_timer() {
+  if (connection_count() == 0) return finish_drain();
+  for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) {
+    c->abort(error::drain_deadline, {});
+  }
+}
+
+void Server::Core::finish_drain() noexcept {
+  draining_ = false;
+  drain_timer_.cancel();
+  auto done = std::exchange(drain_done_, {});
+  if (!done) return;
+  try {
+    done(drained_);
+  } catch (...) {
+    loop_.services().report_exception(std::current_exception(), "drain");
+  }
+}
+
+void Server::Core::for_each(Function<void(Connection&)>& visit) {
+  for (ConnectionCore* c = first_connection(); c && !ended_;) {
+    ConnectionCore* next = c->next_of_owner();  // ends are deferred: it stays where it is
+    if (c->is_open()) visit(*c);
+    c = next;
+  }
+}
+
+ServerStats Server::Core::stats() const noexcept {
+  ServerStats sum = stats_;
+  for (const Listener& listener : listeners_) {
+    const ListenerStats one = listener.stats();
+    sum.accepted += one.accepted;
+    sum.aborted += one.aborted;
+    sum.exhausted += one.exhausted;
+  }
+  return sum;
+}
+
+void Server::Core::end() noexcept {
+  ended_ = true;
+  draining_ = false;
+  drain_timer_.cancel();
+  listeners_.clear();
+  end_connections(error::owner_destroyed);
+}
+
+Server::Server(EventLoop& loop, ConnectionHandler& handler, const ServerOptions& options)
+    : core_(std::make_unique<Core>(loop, options)) {
+  core_->use(handler);
+}
+
+Server::Server(EventLoop& loop, std::unique_ptr<ConnectionHandler> handler,
+               const ServerOptions& options)
+    : core_(std::make_unique<Core>(loop, options)) {
+  core_->use(std::move(handler));
+}
+
+Server::Server(EventLoop& loop, Callbacks callbacks, const ServerOptions& options)
+    : Server(loop, std::make_unique<CallbackHandler>(std::move(callbacks)), options) {}
+
+Server::Server(EventLoop& loop, HandlerFactory factory, const ServerOptions& options)
+    : core_(std::make_unique<Core>(loop, options)) {
+  core_->use(std::move(factory));
+}
+
+Server::~Server() {
+  core_->end();
+  LoopServices& services = core_->loop().services();
+  services.bury(std::move(core_));
+}
+
+void Server::listen(std::string_view address) { listen(SocketAddress::parse(address)); }
+void Server::listen(const SocketAddress& address) { core_->listen(address); }
+SocketAddress Server::address() const { return core_->address(); }
+void Server::stop_accepting() { core_->stop_accepting(); }
+void Server::drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done) {
+  core_->drain(deadline, std::move(done));
+}
+std::size_t Server::connection_count() const noexcept { return core_->connection_count(); }
+void Server::for_each(Function<void(Connection&)> visit) { core_->for_each(visit); }
+ServerStats Server::stats() const noexcept { return core_->stats(); }
+
+}  // namespace millrace

@@ -1,0 +1,56 @@
+// StoredInput keeps what a connection has received and its handler has not consumed, and decides
+// where the next bytes are received: as a rule into the loop's shared block, with the few stored
+// bytes put in front of them; into the stored block itself when much is stored or a large rest is
+// expected, so that it is never copied again. It lives in a connection, in the loop's thread; a
+// connection without stored bytes holds no memory. Whoever destroys it clears it first.
+//
+//   const auto window = input.window(services);
+//   n = receive(fd, window.at, window.size);
+//   ByteView all = input.received(window, n, services);   // stored and new, in one piece
+//   ... input.keep(rest, expected, pool);                 // `rest` is the end of `all`
+//
+// Memory follows what has arrived: an announced length alone takes at most 64 KiB.
+#pragma once
+
+#include <millrace/block_pool.h>
+#include <millrace/bytes.h>
+#include <millrace/loop_services.h>
+
+#include <cstddef>
+
+namespace millrace {
+
+class StoredInput {
+ public:
+  struct Window {
+    std::byte* at;
+    std::size_t size;
+    bool in_place;  // behind the stored bytes, not in the shared block
+  };
+
+  StoredInput() noexcept = default;
+  StoredInput(const StoredInput&) = delete;
+  StoredInput& operator=(const StoredInput&) = delete;
+
+  ByteView view() const noexcept {
+    return block_ ? ByteView(block_->bytes() + block_->begin, block_->filled()) : ByteView();
+  }
+  // How many bytes must be there before the handler can do anything; 0: it was not said.
+  std::size_t expected() const noexcept { return block_ ? block_->note : 0; }
+
+  // Throws std::bad_alloc.
+  Window window(LoopServices& services);
+  // All there is after `n` bytes came into `window`. Valid until the next receive of any connection
+  // of the loop, or keep().
+  ByteView received(const Window& window, std::size_t n, LoopServices& services) noexcept;
+  // Stores what is left of the last view. Throws std::bad_alloc.
+  void keep(ByteView rest, std::size_t expected, BlockPool& pool);
+  void clear(BlockPool& pool) noexcept;
+
+ private:
+  void make_room(std::size_t room, BlockPool& pool);
+
+  Block* block_ = nullptr;
+};
+
+}  // namespace millrace

@@ -1,0 +1,70 @@
+#include "stream_io.h"
+
+#include "syscalls.h"
+
+#include <cerrno>
+
+namespace millrace {
+namespace {
+
+// Runs a call again while a signal interrupts it.
+template <class Call>
+IoResult repeat(Call&& call) noexcept {
+  for (;;) {
+    const ssize_t n = call();
+    if (n >= 0) return {static_cast<std::size_t>(n), 0};
+    if (errno != EINTR) return {0, errno};
+  }
+}
+
+// sendfile() knows no MSG_NOSIGNAL: holds a SIGPIPE of this thread back and takes it away.
+class WithoutSigpipe {
+ public:
+  WithoutSigpipe() noexcept {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    sys::pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  ~WithoutSigpipe() {
+    if (sigismember(&before_, SIGPIPE) == 1) return;  // blocked anyway: it may be somebody else's
+    const int saved = errno;
+    const timespec at_once{};
+    sys::sigtimedwait(&pipe_, &at_once);
+    sys::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    errno = saved;
+  }
+
+ private:
+  sigset_t pipe_;
+  sigset_t before_;
+};
+
+}  // namespace
+
+IoResult stream_read(int fd, std::byte* to, std::size_t n) noexcept {
+  return repeat([&] { return sys::recv(fd, to, n, 0); });
+}
+
+IoResult stream_write(int fd, std::span<const iovec> parts) noexcept {
+  if (parts.size() == 1) {
+    const iovec& part = parts.front();
+    return repeat([&] { return sys::send(fd, part.iov_base, part.iov_len, MSG_NOSIGNAL); });
+  }
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(parts.data());  // sendmsg() does not write to it
+  message.msg_iovlen = parts.size();
+  return repeat([&] { return sys::sendmsg(fd, &message, MSG_NOSIGNAL); });
+}
+
+IoResult stream_send_file(int fd, int file, std::uint64_t offset, std::size_t n) noexcept {
+  const WithoutSigpipe quiet;
+  auto at = static_cast<off_t>(offset);
+  return repeat([&] { return sys::sendfile(fd, file, &at, n); });
+}
+
+IoResult stream_peek(int fd) noexcept {
+  std::byte one;
+  return repeat([&] { return sys::recv(fd, &one, 1, MSG_PEEK); });
+}
+
+}  // namespace millrace

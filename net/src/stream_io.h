@@ -1,0 +1,35 @@
+// The step that moves bytes between a stream's descriptor and its buffers, and the only place that
+// does: whatever else a stream may become (TLS) replaces these three functions. For a plain
+// connection they are one system call each, without a virtual call. Loop's thread.
+#pragma once
+
+#include <millrace/bytes.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <sys/uio.h>
+
+namespace millrace {
+
+struct IoResult {
+  std::size_t bytes = 0;
+  int error = 0;  // errno value; EAGAIN when the kernel has nothing, or no room
+
+  bool blocked() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
+  bool failed() const noexcept { return error != 0 && !blocked(); }
+};
+
+// bytes == 0 without an error: the end of the stream.
+IoResult stream_read(int fd, std::byte* to, std::size_t n) noexcept;
+// Never raises SIGPIPE. A result of fewer bytes than given means that the kernel has no more room.
+IoResult stream_write(int fd, std::span<const iovec> parts) noexcept;
+// The same from a file at `offset`. bytes == 0 without an error: the file ends here.
+IoResult stream_send_file(int fd, int file, std::uint64_t offset, std::size_t n) noexcept;
+// Whether the stream has data, has ended or has failed, without taking anything but the failure:
+// bytes == 1: data; 0 without an error: the end.
+IoResult stream_peek(int fd) noexcept;
+
+}  // namespace millrace

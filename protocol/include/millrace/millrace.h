@@ -1,0 +1,11 @@
+// All of millrace. Who wants less includes the header of what it uses.
+#pragma once
+
+#include <millrace/connection.h>
+#include <millrace/connection_handler.h>
+#include <millrace/event_loop.h>
+#include <millrace/framed_client.h>
+#include <millrace/framed_server.h>
+#include <millrace/io_watcher.h>
+#include <millrace/send_writer.h>
+#include <millrace/signal_watcher.h>

@@ -1,0 +1,17 @@
+#include <millrace/framed_client.h>
+
+#include "framed_room.h"
+
+#include <utility>
+
+namespace millrace {
+
+FramedClient::FramedClient(EventLoop& loop, FramedHandler& handler, const ClientOptions& options)
+    : Client(loop, handler, with_room_for_frames(options, handler.framing())) {}
+
+FramedClient::FramedClient(EventLoop& loop, FrameCallbacks callbacks,
+                           const LengthPrefixOptions& framing, const ClientOptions& options)
+    : Client(loop, make_framed_handler(std::move(callbacks), LengthPrefix(framing)),
+             with_room_for_frames(options, LengthPrefix(framing))) {}
+
+}  // namespace millrace
