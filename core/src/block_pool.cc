@@ -2,7 +2,8 @@
 // 1. A region is in open_ of its class when it has a block to give, otherwise in full_.
 // 2. region->live counts its blocks that are handed out; all others are in its free list or beyond
 //    `carved`, never touched, so that a region costs only the pages that were used.
-// 3. `used` is set by every acquire; trim() unmaps what is idle and not `used`, and clears it.
+// 3. The hot block is a live one of its region that nobody holds.
+// 4. `used` is set by every acquire; trim() unmaps what is idle and not `used`, and clears it.
 #include <millrace/block_pool.h>
 #include <millrace/check.h>
 
@@ -22,6 +23,9 @@ namespace {
 constexpr std::size_t kRegionBytes = 256 * 1024;
 constexpr std::uint32_t kLargeClass = 255;
 constexpr std::size_t kPageBytes = 4096;
+// Large blocks kept for reuse: as many as are in use at one time on a busy server, few enough that
+// searching them costs nothing beside filling one.
+constexpr std::size_t kSpareLarge = 16;
 
 constexpr std::size_t capacity_of(std::size_t size_class) {
   return BlockPool::kSmallestBytes << (2 * size_class);
@@ -128,7 +132,7 @@ BlockPool::Region* BlockPool::open_region(std::size_t size_class) {
   return open;
 }
 
-Block* BlockPool::acquire(std::size_t bytes) {
+Block* BlockPool::acquire_cold(std::size_t bytes) {
   if (bytes > kLargestPooledBytes) return acquire_large(bytes);
   const std::size_t size_class = class_of(bytes);
   Region* region = open_region(size_class);
@@ -147,7 +151,7 @@ Block* BlockPool::acquire(std::size_t bytes) {
   return make_empty(block);
 }
 
-void BlockPool::release(Block* block) noexcept {
+void BlockPool::release_cold(Block* block) noexcept {
   wants_trim_ = true;
   if (block->size_class == kLargeClass) return release_large(block);
   auto* region = static_cast<Region*>(block->owner);
@@ -161,16 +165,8 @@ void BlockPool::release(Block* block) noexcept {
 }
 
 Block* BlockPool::acquire_large(std::size_t bytes) {
+  if (Block* spare = acquire_spare(bytes)) return spare;
   const std::size_t mapping = Large::mapping_for(bytes);
-  // A spare one of up to twice the size fits; a larger one would hold memory for nothing.
-  for (Large** at = &spare_large_; *at; at = &(*at)->next) {
-    Large* large = *at;
-    if (large->mapped_bytes < mapping || large->mapped_bytes / 2 > mapping) continue;
-    *at = large->next;
-    large->used = true;
-    ++live_large_;
-    return make_empty(large->block());
-  }
   auto* large = static_cast<Large*>(map(mapping));
   large->fit(mapping);
   large->used = true;
@@ -179,11 +175,30 @@ Block* BlockPool::acquire_large(std::size_t bytes) {
   return large->block();
 }
 
+Block* BlockPool::acquire_spare(std::size_t bytes) noexcept {
+  Large** best = nullptr;
+  for (Large** at = &spare_large_; *at; at = &(*at)->next) {
+    const std::size_t capacity = (*at)->block()->capacity;
+    if (capacity >= bytes && (!best || capacity < (*best)->block()->capacity)) best = at;
+  }
+  if (!best) return nullptr;
+  Large* large = std::exchange(*best, (*best)->next);
+  large->used = true;
+  ++live_large_;
+  --spare_large_count_;
+  return make_empty(large->block());
+}
+
 void BlockPool::release_large(Block* block) noexcept {
+  --live_large_;
   Large* large = Large::of(block);
+  if (spare_large_count_ == kSpareLarge) {
+    sys::munmap(large, large->mapped_bytes);
+    return;
+  }
   large->next = spare_large_;
   spare_large_ = large;
-  --live_large_;
+  ++spare_large_count_;
 }
 
 Block* BlockPool::grow(Block* block, std::size_t bytes) {
@@ -209,6 +224,11 @@ Block* BlockPool::grow(Block* block, std::size_t bytes) {
 
 void BlockPool::trim() noexcept {
   bool again = false;
+  if (hot_ && !std::exchange(hot_used_, false)) {
+    release_cold(std::exchange(hot_, nullptr));
+  } else if (hot_) {
+    again = true;
+  }
   for (Region*& list : open_) {
     for (Region* region = list; region;) {
       Region* next = region->next;
@@ -230,6 +250,7 @@ void BlockPool::trim() noexcept {
       at = &large->next;
     } else {
       *at = large->next;
+      --spare_large_count_;
       sys::munmap(large, large->mapped_bytes);
     }
   }
@@ -237,7 +258,7 @@ void BlockPool::trim() noexcept {
 }
 
 std::size_t BlockPool::spare_bytes() const noexcept {
-  std::size_t bytes = 0;
+  std::size_t bytes = hot_ ? stride_of(kClasses - 1) : 0;
   for (const Region* list : open_) {
     for (; list; list = list->next) {
       bytes += (list->carved - list->live) * stride_of(list->size_class);
@@ -248,7 +269,7 @@ std::size_t BlockPool::spare_bytes() const noexcept {
 }
 
 std::size_t BlockPool::live_blocks() const noexcept {
-  std::size_t blocks = live_large_;
+  std::size_t blocks = live_large_ - (hot_ ? 1 : 0);
   for (const auto* lists : {&open_, &full_}) {
     for (const Region* region : *lists) {
       for (; region; region = region->next) blocks += region->live;

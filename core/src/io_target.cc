@@ -29,8 +29,8 @@ int IoTarget::attach(int fd, Interest interest) noexcept {
   return 0;
 }
 
-int IoTarget::set_interest(Interest interest) noexcept {
-  if (!attached() || (registered_ && interest == interest_)) return 0;
+int IoTarget::change_interest(Interest interest) noexcept {
+  if (!attached()) return 0;
   Poller& poller = usable_core().poller();
   Slot& slot = Slot::of(this);
   const int e = registered_ ? poller.modify(fd_, interest, slot) : poller.add(fd_, interest, slot);

@@ -6,6 +6,7 @@
 
 #include "syscalls.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -32,6 +33,9 @@ ConnectionCore::ConnectionCore(EventLoop& loop, ConnectionOwner& owner, Connecti
                                const SocketAddress& peer)
     : IoTarget(loop), handler_(&handler), owner_(&owner), opened_ms_(services().now_ms()) {
   last_activity_ms_ = static_cast<std::uint32_t>(opened_ms_);
+  const ConnectionLimits& limits = options().limits;
+  quick_bytes_ = static_cast<std::uint32_t>(
+      std::min({kFlushNowBytes, limits.high_watermark_bytes, limits.send_queue_bytes}));
   if (peer.family() == SocketAddress::Family::ipv4) {
     peer_v4_ = peer.ipv4();
     peer_port_ = peer.port();
@@ -117,14 +121,14 @@ void ConnectionCore::handle_io(IoEvents events) {
   }
   if (has(kBlocked) && (events.writable() || events.ended())) {
     unset(kBlocked);
-    flush_output();
   }
+  flush_output();
   settle();
 }
 
 void ConnectionCore::handle_flush() { settle(); }
 
-void ConnectionCore::settle() noexcept {
+void ConnectionCore::settle_all() noexcept {
   if (callbacks_ > 0 || ended()) return;
   for (int callbacks = 0;; ++callbacks) {
     flush_output();

@@ -121,8 +121,15 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
+  // With none of these, nothing queued and reading asked for, there is nothing to settle.
+  static constexpr std::uint32_t kUnsettled = kPaused | kRedeliver | kPeerEnded | kPeerEndOwed |
+                                              kEndRequested | kClosing | kWriteFailed | kFailed |
+                                              kFinished | kBlocked | kAboveHigh | kTimersChanged;
   static constexpr std::uint32_t kNotOpen = kClosing | kFailed | kFinished;
   static constexpr std::uint32_t kStopsDelivery = kPaused | kSwitched | kNotOpen;
+
+  // As much as one call moves at the best price: more in the queue would only wait, and use memory.
+  static constexpr std::size_t kFlushNowBytes = 64 * 1024;
 
   // What few connections need.
   struct Rare {
@@ -167,21 +174,34 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   bool receive_once() noexcept;
   void take_in(ByteView all) noexcept;
   void deliver(ByteView all) noexcept;
+  void keep(ByteView rest, std::size_t expected) noexcept;
   void look_for_end() noexcept;
   void read_remaining() noexcept;
 
   // Output (connection_output.cc).
   SendQueue::Stay stay() const noexcept;
   bool accepts(std::size_t more) noexcept;
+  [[gnu::cold]] void overflow(std::size_t more, std::size_t limit) noexcept;
   template <class Append>
   bool queue(Append&& append) noexcept;
+  bool send_large(ByteView first, ByteView second);
   bool queue_committed(std::size_t n) noexcept;
-  void flush_output() noexcept;
+  void flush_output() noexcept {
+    if (output_.empty() || has(kBlocked | kWriteFailed | kFailed | kFinished)) return;
+    const std::size_t queued = output_.bytes();
+    const SendQueue::Flushed flushed = output_.flush(fd(), pool());
+    if (flushed.bytes != queued) return note_flushed(flushed);
+    bytes_sent_ += queued;
+    last_activity_ms_ = now_ms();
+  }
   void note_flushed(const SendQueue::Flushed& flushed) noexcept;
   bool settle_end_of_output() noexcept;
 
   // Life (connection_core.cc).
-  void settle() noexcept;
+  void settle() noexcept {
+    if (has(kUnsettled) || !output_.empty() || interest() != Interest::read) settle_all();
+  }
+  void settle_all() noexcept;
   bool owes_callback() const noexcept;
   void pay_callback() noexcept;
   void settle_interest() noexcept;
@@ -214,6 +234,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   std::unique_ptr<ContextBase> context_;
   std::unique_ptr<Rare> rare_;
   std::uint64_t opened_ms_;
+  std::uint32_t quick_bytes_;  // queued bytes below which a send hits no limit
   std::uint32_t lingering_since_ms_ = 0;
   std::uint32_t peer_v4_ = 0;  // a peer of another family is in rare_
 };

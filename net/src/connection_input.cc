@@ -62,11 +62,10 @@ bool ConnectionCore::receive_once() noexcept {
 }
 
 void ConnectionCore::take_in(ByteView all) noexcept {
-  if (all.size() >= input_.expected()) return deliver(all);
-  try {
-    input_.keep(all, input_.expected(), pool());
-  } catch (const std::bad_alloc&) {
-    fail(make_error_code(std::errc::not_enough_memory), "no memory to keep what was received");
+  if (all.size() >= input_.expected()) {
+    deliver(all);
+  } else {
+    keep(all, input_.expected());
   }
 }
 
@@ -75,9 +74,16 @@ void ConnectionCore::deliver(ByteView all) noexcept {
   ReceiveBuffer in(all, &flags_, kStopsDelivery);
   call("on_data", [&] { handler_->on_data(*this, in); });
   if (!is_open()) return;
+  if (in.empty() && in.expected() == 0) {
+    input_.clear(pool());
+    unset(kRedeliver);
+    return;
+  }
+  keep(in.view(), has(kSwitched) ? 0 : in.expected());
+  if (has(kSwitched) && !in.empty()) set(kRedeliver);  // to the new handler
+}
 
-  const ByteView rest = in.view();
-  const std::size_t expected = has(kSwitched) ? 0 : in.expected();
+void ConnectionCore::keep(ByteView rest, std::size_t expected) noexcept {
   const std::size_t limit = options().limits.receive_bytes;
   try {
     if (const std::size_t most = std::max(rest.size(), expected); most > limit) {
@@ -88,11 +94,6 @@ void ConnectionCore::deliver(ByteView all) noexcept {
     input_.keep(rest, expected, pool());
   } catch (const std::bad_alloc&) {
     fail(make_error_code(std::errc::not_enough_memory), "no memory to keep what was received");
-  }
-  if (rest.empty()) {
-    unset(kRedeliver);
-  } else if (has(kSwitched)) {
-    set(kRedeliver);  // to the new handler
   }
 }
 

@@ -13,13 +13,6 @@
 #include <utility>
 
 namespace millrace {
-namespace {
-
-// As much as one call moves at the best price: more in the queue would only wait, and use memory.
-constexpr std::size_t kFlushNowBytes = 64 * 1024;
-
-}  // namespace
-
 SendQueue::Stay ConnectionCore::stay() const noexcept {
   return callbacks_ > 0 && !has(kBlocked) ? SendQueue::Stay::brief : SendQueue::Stay::long_term;
 }
@@ -28,15 +21,20 @@ SendQueue::Stay ConnectionCore::stay() const noexcept {
 bool ConnectionCore::accepts(std::size_t more) noexcept {
   if (!open_for_sending()) return false;
   const std::size_t limit = options().limits.send_queue_bytes;
-  if (more <= limit && output_.bytes() <= limit - more) return true;
+  if (output_.bytes() <= limit && more <= limit - output_.bytes()) return true;
+  overflow(more, limit);
+  return false;
+}
+
+void ConnectionCore::overflow(std::size_t more, std::size_t limit) noexcept {
   std::string detail;
   try {
     detail = std::to_string(output_.bytes()) + " bytes queued and " + std::to_string(more) +
              " more to send, limit " + std::to_string(limit);
   } catch (const std::bad_alloc&) {
+    // The error says enough.
   }
   abort(error::send_queue_overflow, detail);
-  return false;
 }
 
 // Appends, and flushes or sees to it that it will be. True while below the high watermark.
@@ -60,19 +58,29 @@ bool ConnectionCore::queue(Append&& append) noexcept {
 
 bool ConnectionCore::send_bytes(ByteView first, ByteView second) {
   const std::size_t total = first.size() + second.size();
+  // A reply in a callback: below every limit there is nothing to ask, and the flush will come.
+  if (output_.bytes() + total < quick_bytes_ && callbacks_ > 0 && !has(kNoMoreSending | kBlocked)) {
+    if (output_.append_quick(first, second, pool())) return true;
+  }
   if (!accepts(total)) return false;
+  if (total >= kFlushNowBytes && !has(kBlocked)) {
+    return send_large(first, second);
+  }
   return queue([&] {
-    // A large one goes from where it lies; only what the kernel refuses is copied.
-    if (total >= kFlushNowBytes && !has(kBlocked)) {
-      std::size_t taken = 0;
-      note_flushed(output_.flush_with(fd(), pool(), first, second, &taken));
-      if (has(kWriteFailed)) return;
-      const std::size_t of_first = std::min(taken, first.size());
-      first = first.from(of_first);
-      second = second.from(taken - of_first);
-    }
     output_.append(first, pool(), stay());
-    output_.append(second, pool(), stay());
+    if (!second.empty()) output_.append(second, pool(), stay());
+  });
+}
+
+// Goes from where it lies; only what the kernel refuses is copied.
+bool ConnectionCore::send_large(ByteView first, ByteView second) {
+  std::size_t taken = 0;
+  note_flushed(output_.flush_with(fd(), pool(), first, second, &taken));
+  if (has(kWriteFailed)) return false;
+  const std::size_t of_first = std::min(taken, first.size());
+  return queue([&] {
+    output_.append(first.from(of_first), pool(), stay());
+    output_.append(second.from(taken - of_first), pool(), stay());
   });
 }
 
@@ -85,11 +93,6 @@ bool ConnectionCore::send_file(UniqueFd file, std::uint64_t offset, std::uint64_
   if (!open_for_sending()) return false;
   // A file takes no memory: it counts against neither limit, but for the watermark.
   return queue([&] { output_.append_file(std::move(file), offset, length, pool()); });
-}
-
-void ConnectionCore::flush_output() noexcept {
-  if (output_.empty() || has(kBlocked | kWriteFailed | kFailed | kFinished)) return;
-  note_flushed(output_.flush(fd(), pool()));
 }
 
 void ConnectionCore::note_flushed(const SendQueue::Flushed& flushed) noexcept {

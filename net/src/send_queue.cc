@@ -49,9 +49,16 @@ Block* SendQueue::add_block(std::size_t capacity, BlockPool& pool) {
   return block;
 }
 
+// Replies that leave when the callback returns lie in one large block, which comes back at once.
+std::size_t SendQueue::block_bytes(std::size_t wanted, Stay stay) noexcept {
+  if (stay == Stay::brief) return BlockPool::kLargestPooledBytes;
+  return std::min(wanted, BlockPool::kLargestPooledBytes);
+}
+
 void SendQueue::append(ByteView bytes, BlockPool& pool, Stay stay) {
   while (!bytes.empty()) {
-    Block* block = reserve(1, pool, stay, bytes.size());
+    Block* block = tail_ ? reserve(1, pool, stay, bytes.size())
+                         : add_block(block_bytes(bytes.size(), stay), pool);
     const std::size_t n = std::min(block->room(), bytes.size());
     std::memcpy(block->bytes() + block->end, bytes.data(), n);
     commit(n);
@@ -87,17 +94,11 @@ Block* SendQueue::reserve(std::size_t least, BlockPool& pool, Stay stay, std::si
   // What waits grows by doubling, so that neither many small writes make many small blocks nor one
   // small write holds a large one.
   wanted = std::max(wanted, std::min(bytes_, kLargestStep));
-  if (stay == Stay::brief) wanted = BlockPool::kLargestPooledBytes;
-  return add_block(std::max(least, std::min(wanted, BlockPool::kLargestPooledBytes)), pool);
+  return add_block(std::max(least, block_bytes(wanted, stay)), pool);
 }
 
 Block* SendQueue::reserve(std::size_t n, BlockPool& pool, Stay stay) {
   return reserve(n, pool, stay, n);
-}
-
-void SendQueue::commit(std::size_t n) noexcept {
-  tail_->end += n;
-  bytes_ += n;
 }
 
 void SendQueue::drop_empty_tail(BlockPool& pool) noexcept {
@@ -127,8 +128,28 @@ void SendQueue::advance(std::size_t n, BlockPool& pool) noexcept {
 }
 
 SendQueue::Flushed SendQueue::flush(int fd, BlockPool& pool) noexcept {
+  // Nearly always: the replies of one callback in one block, and the kernel takes them whole.
+  if (head_ == tail_ && head_ && head_->kind == kBytes) {
+    const IoResult written = stream_write(fd, head_->bytes() + head_->begin, bytes_);
+    if (written.bytes == bytes_) {
+      pool.release(head_);
+      head_ = tail_ = nullptr;
+      bytes_ = 0;
+      return {written.bytes, 0, false};
+    }
+    return partly_flushed(written, written.bytes, pool);
+  }
   std::size_t taken;
   return flush_with(fd, pool, {}, {}, &taken);
+}
+
+// The kernel took less than it was given.
+SendQueue::Flushed SendQueue::partly_flushed(const IoResult& written, std::size_t of_queue,
+                                             BlockPool& pool) noexcept {
+  if (written.failed()) return {0, written.error, false};
+  advance(of_queue, pool);
+  shrink(pool);
+  return {written.bytes, 0, true};
 }
 
 SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, ByteView first, ByteView second,
@@ -163,15 +184,14 @@ SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, ByteView first
     }
 
     const IoResult written = stream_write(fd, {parts.data(), count});
-    if (written.failed()) return {flushed.bytes, written.error, false};
-    flushed.bytes += written.bytes;
-    advance(std::min(written.bytes, queued), pool);
-    if (written.bytes > queued) *taken = written.bytes - queued;
+    const std::size_t of_queue = std::min(written.bytes, queued);
+    *taken += written.bytes - of_queue;
     if (written.bytes < gathered) {
-      flushed.blocked = true;
-      shrink(pool);
-      return flushed;
+      const Flushed last = partly_flushed(written, of_queue, pool);
+      return {flushed.bytes + last.bytes, last.error, last.blocked};
     }
+    flushed.bytes += written.bytes;
+    advance(of_queue, pool);
   }
   return flushed;
 }

@@ -14,8 +14,11 @@
 #include <millrace/bytes.h>
 #include <millrace/unique_fd.h>
 
+#include "stream_io.h"
+
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace millrace {
 
@@ -40,13 +43,31 @@ class SendQueue {
 
   // These throw std::bad_alloc; part of the bytes may then be queued.
   void append(ByteView bytes, BlockPool& pool, Stay stay);
+  // append() of both, Stay::brief, when they fit into one block; otherwise false and nothing.
+  bool append_quick(ByteView first, ByteView second, BlockPool& pool) {
+    const std::size_t total = first.size() + second.size();
+    Block* tail = tail_;
+    if (!tail) {
+      head_ = tail_ = tail = pool.acquire(BlockPool::kLargestPooledBytes);
+    } else if (tail->kind != 0 || tail->room() < total) {
+      return false;
+    }
+    std::byte* to = tail->bytes() + tail->end;
+    if (!first.empty()) std::memcpy(to, first.data(), first.size());
+    if (!second.empty()) std::memcpy(to + first.size(), second.data(), second.size());
+    commit(total);
+    return true;
+  }
   void append(SharedBytes bytes, BlockPool& pool);
   void append_file(UniqueFd file, std::uint64_t offset, std::uint64_t length, BlockPool& pool);
 
   // A last block with room for `n` bytes (at most BlockPool::kLargestPooledBytes, or it is a block
   // of its own). What is written behind its `end` is queued by commit().
   Block* reserve(std::size_t n, BlockPool& pool, Stay stay);
-  void commit(std::size_t n) noexcept;
+  void commit(std::size_t n) noexcept {
+    tail_->end += n;
+    bytes_ += n;
+  }
   // Gives back what reserve() took, if nothing was committed to it.
   void drop_empty_tail(BlockPool& pool) noexcept;
   const Block* last() const noexcept { return tail_; }
@@ -62,10 +83,12 @@ class SendQueue {
 
  private:
   Block* reserve(std::size_t least, BlockPool& pool, Stay stay, std::size_t wanted);
+  static std::size_t block_bytes(std::size_t wanted, Stay stay) noexcept;
   Block* add_block(std::size_t capacity, BlockPool& pool);
   void remove_head(BlockPool& pool) noexcept;
   void advance(std::size_t n, BlockPool& pool) noexcept;
   Flushed flush_file(int fd, BlockPool& pool) noexcept;
+  Flushed partly_flushed(const IoResult& written, std::size_t of_queue, BlockPool& pool) noexcept;
   void shrink(BlockPool& pool) noexcept;
 
   Block* head_ = nullptr;

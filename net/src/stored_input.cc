@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
 namespace millrace {
 namespace {
@@ -15,7 +14,7 @@ constexpr std::size_t kFirstBlockBytes = BlockPool::kLargestPooledBytes;
 
 }  // namespace
 
-StoredInput::Window StoredInput::window(LoopServices& services) {
+StoredInput::Window StoredInput::window_behind_stored(LoopServices& services) {
   const std::size_t stored = view().size();
   const std::size_t missing = expected() > stored ? expected() - stored : 0;
   if (stored <= LoopServices::kReceiveHeadroomBytes && missing < kInPlaceBytes) {
@@ -42,14 +41,13 @@ void StoredInput::make_room(std::size_t room, BlockPool& pool) {
   block_ = pool.grow(block_, wanted);
 }
 
-ByteView StoredInput::received(const Window& window, std::size_t n,
-                               LoopServices& services) noexcept {
+ByteView StoredInput::joined(const Window& window, std::size_t n,
+                             LoopServices& services) noexcept {
   if (window.in_place) {
     block_->end += n;
     return view();
   }
   const ByteView stored = view();
-  if (stored.empty()) return {window.at, n};
   std::byte* front = services.receive_block() - stored.size();
   std::memcpy(front, stored.data(), stored.size());
   return {front, stored.size() + n};
@@ -66,7 +64,10 @@ void StoredInput::keep(ByteView rest, std::size_t expected, BlockPool& pool) {
     // Into a block that fits. The old one goes afterwards: `rest` may lie in it.
     if (!block_ || in_place || block_->capacity < rest.size() ||
         rest.size() < block_->capacity / 8) {
-      Block* fitting = pool.acquire(std::max<std::size_t>(rest.size(), 1));
+      // A large frame begins: at once into a large block, if one lies idle. One is never made for
+      // an announcement.
+      Block* fitting = expected > kFirstBlockBytes ? pool.acquire_spare(expected) : nullptr;
+      if (!fitting) fitting = pool.acquire(std::max<std::size_t>(rest.size(), 1));
       if (!rest.empty()) std::memcpy(fitting->bytes(), rest.data(), rest.size());
       clear(pool);
       block_ = fitting;
@@ -77,10 +78,6 @@ void StoredInput::keep(ByteView rest, std::size_t expected, BlockPool& pool) {
     block_->end = rest.size();
   }
   block_->note = expected;
-}
-
-void StoredInput::clear(BlockPool& pool) noexcept {
-  if (block_) pool.release(std::exchange(block_, nullptr));
 }
 
 }  // namespace millrace

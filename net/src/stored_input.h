@@ -32,6 +32,7 @@ class StoredInput {
   StoredInput(const StoredInput&) = delete;
   StoredInput& operator=(const StoredInput&) = delete;
 
+  bool empty() const noexcept { return block_ == nullptr; }
   ByteView view() const noexcept {
     return block_ ? ByteView(block_->bytes() + block_->begin, block_->filled()) : ByteView();
   }
@@ -39,15 +40,26 @@ class StoredInput {
   std::size_t expected() const noexcept { return block_ ? block_->note : 0; }
 
   // Throws std::bad_alloc.
-  Window window(LoopServices& services);
+  Window window(LoopServices& services) {
+    if (!block_) return {services.receive_block(), LoopServices::kReceiveBlockBytes, false};
+    return window_behind_stored(services);
+  }
   // All there is after `n` bytes came into `window`. Valid until the next receive of any connection
   // of the loop, or keep().
-  ByteView received(const Window& window, std::size_t n, LoopServices& services) noexcept;
+  ByteView received(const Window& window, std::size_t n, LoopServices& services) noexcept {
+    return block_ ? joined(window, n, services) : ByteView(window.at, n);
+  }
   // Stores what is left of the last view. Throws std::bad_alloc.
   void keep(ByteView rest, std::size_t expected, BlockPool& pool);
-  void clear(BlockPool& pool) noexcept;
+  void clear(BlockPool& pool) noexcept {
+    if (!block_) return;
+    pool.release(block_);
+    block_ = nullptr;
+  }
 
  private:
+  Window window_behind_stored(LoopServices& services);
+  ByteView joined(const Window& window, std::size_t n, LoopServices& services) noexcept;
   void make_room(std::size_t room, BlockPool& pool);
 
   Block* block_ = nullptr;

@@ -45,11 +45,11 @@ IoResult stream_read(int fd, std::byte* to, std::size_t n) noexcept {
   return repeat([&] { return sys::recv(fd, to, n, 0); });
 }
 
+IoResult stream_write(int fd, const std::byte* from, std::size_t n) noexcept {
+  return repeat([&] { return sys::send(fd, from, n, MSG_NOSIGNAL); });
+}
+
 IoResult stream_write(int fd, std::span<const iovec> parts) noexcept {
-  if (parts.size() == 1) {
-    const iovec& part = parts.front();
-    return repeat([&] { return sys::send(fd, part.iov_base, part.iov_len, MSG_NOSIGNAL); });
-  }
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(parts.data());  // sendmsg() does not write to it
   message.msg_iovlen = parts.size();

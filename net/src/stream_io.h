@@ -1,5 +1,5 @@
 // The step that moves bytes between a stream's descriptor and its buffers, and the only place that
-// does: whatever else a stream may become (TLS) replaces these three functions. For a plain
+// does: whatever else a stream may become (TLS) replaces these functions. For a plain
 // connection they are one system call each, without a virtual call. Loop's thread.
 #pragma once
 
@@ -25,6 +25,7 @@ struct IoResult {
 // bytes == 0 without an error: the end of the stream.
 IoResult stream_read(int fd, std::byte* to, std::size_t n) noexcept;
 // Never raises SIGPIPE. A result of fewer bytes than given means that the kernel has no more room.
+IoResult stream_write(int fd, const std::byte* from, std::size_t n) noexcept;
 IoResult stream_write(int fd, std::span<const iovec> parts) noexcept;
 // The same from a file at `offset`. bytes == 0 without an error: the file ends here.
 IoResult stream_send_file(int fd, int file, std::uint64_t offset, std::size_t n) noexcept;

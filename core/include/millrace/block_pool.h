@@ -42,8 +42,29 @@ class BlockPool {
   BlockPool& operator=(const BlockPool&) = delete;
 
   // A block with capacity >= bytes, begin == end == 0. Throws std::bad_alloc.
-  Block* acquire(std::size_t bytes);
-  void release(Block* block) noexcept;
+  Block* acquire(std::size_t bytes) {
+    // The block in which replies are collected comes back after each callback: kept at hand.
+    if (bytes > kLargestPooledBytes / 4 && bytes <= kLargestPooledBytes && hot_) {
+      Block* block = hot_;
+      hot_ = nullptr;
+      block->next = nullptr;
+      block->kind = 0;
+      block->begin = block->end = block->note = 0;
+      return block;
+    }
+    return acquire_cold(bytes);
+  }
+  // One that is larger than the pooled classes, with capacity >= bytes, and that is only waiting to
+  // be used again: taking it takes no memory. Null if there is none.
+  Block* acquire_spare(std::size_t bytes) noexcept;
+  void release(Block* block) noexcept {
+    if (block->size_class == kClasses - 1 && !hot_) {
+      hot_ = block;
+      hot_used_ = wants_trim_ = true;
+    } else {
+      release_cold(block);
+    }
+  }
   // The same content in a block of capacity >= bytes; `block` is invalid afterwards. Throws
   // std::bad_alloc, and then `block` is unchanged.
   Block* grow(Block* block, std::size_t bytes);
@@ -63,16 +84,21 @@ class BlockPool {
   struct Region;
   struct Large;
 
+  Block* acquire_cold(std::size_t bytes);
+  void release_cold(Block* block) noexcept;
   static std::size_t class_of(std::size_t bytes) noexcept;
   Region* open_region(std::size_t size_class);
   Block* acquire_large(std::size_t bytes);
   void release_large(Block* block) noexcept;
 
+  Block* hot_ = nullptr;  // of the largest class; counts as handed out in its region
+  bool hot_used_ = false;
+  bool wants_trim_ = false;
   std::array<Region*, kClasses> open_{};  // regions with a free block; the front one is used first
   std::array<Region*, kClasses> full_{};
   Large* spare_large_ = nullptr;
+  std::size_t spare_large_count_ = 0;
   std::size_t live_large_ = 0;
-  bool wants_trim_ = false;
 };
 
 }  // namespace millrace

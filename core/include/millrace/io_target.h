@@ -61,7 +61,9 @@ class IoTarget {
   [[nodiscard]] int attach(int fd, Interest interest) noexcept;
   // A system call when it differs from the present interest, none otherwise. Ends silence().
   // Returns 0 or an errno value.
-  int set_interest(Interest interest) noexcept;
+  int set_interest(Interest interest) noexcept {
+    return interest == interest_ && registered_ ? 0 : change_interest(interest);
+  }
   // No event at all until set_interest(). epoll cannot mask a hang-up or an error, it can only
   // forget the descriptor: whoever is not going to read has to, or the loop would spin.
   void silence() noexcept;
@@ -89,6 +91,7 @@ class IoTarget {
  private:
   friend class LoopCore;
   LoopCore& usable_core() const noexcept;
+  int change_interest(Interest interest) noexcept;
 
   EventLoop* loop_;
   int fd_ = -1;
