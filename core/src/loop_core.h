@@ -40,7 +40,7 @@ class LoopCore {
   TimePoint now() noexcept;
   TimePoint refresh_now() noexcept;
   bool in_loop_thread() const noexcept;
-  std::optional<Duration> next_timeout() noexcept;
+  std::optional<Duration> next_timeout();
   void reinit_after_fork();
   LoopStats stats() const noexcept;
   Mailbox& mailbox() noexcept { return *mailbox_; }
@@ -59,7 +59,10 @@ class LoopCore {
   void remove_target() noexcept { --targets_; }
   void request_flush(IoTarget& target) noexcept;
   void bury(IoTarget& target) noexcept;
-  void bury_owned(LoopServices::Owned object) { buried_objects_.push_back(std::move(object)); }
+  void bury_owned(LoopServices::Owned object) {
+    buried_objects_.push_back(std::move(object));
+    work_left_ = true;
+  }
   void report_exception(std::exception_ptr exception, std::string_view kind) noexcept;
 
   // True in a child that fork() made after the loop, before reinit_after_fork().
@@ -78,8 +81,9 @@ class LoopCore {
 
   [[noreturn]] void used_from_wrong_thread() const;
   void iterate(std::optional<Duration> max_wait);
-  std::optional<Duration> wait_limit(std::optional<Duration> max_wait) noexcept;
-  bool has_work() const noexcept;
+  void finish_iteration();
+  bool prepare_timers_to_sleep();
+  TimePoint time_of(std::uint64_t tick) const noexcept;
   void dispatch_io(int ready);
   void fire_timers();
   void run_tasks();
@@ -110,6 +114,7 @@ class LoopCore {
   std::size_t next_task_ = 0;
   std::vector<Task> deferred_;
   std::vector<Task> deferred_now_;
+  bool work_left_ = false;   // in one of these lists, or in those below
   std::size_t targets_ = 0;  // that exist; the three lists have room for all of them
   std::vector<IoTarget*> flush_list_;
   std::vector<IoTarget*> flush_now_;

@@ -12,6 +12,7 @@ namespace millrace {
 namespace {
 
 constexpr std::uint64_t kWakeUp = 0;
+constexpr std::uint64_t kTimer = 1;
 constexpr int kTagShift = 48;
 
 std::uint64_t data_for(Slot& slot) {
@@ -36,6 +37,8 @@ void Poller::reopen() {
   UniqueFd fd(sys::epoll_create1(EPOLL_CLOEXEC));
   if (!fd) throw_system_error(errno, "epoll_create1");
   epoll_ = std::move(fd);
+  timer_.reset();  // a forked child must not set its parent's
+  timer_at_ = TimePoint::max();
 }
 
 int Poller::control(int op, int fd, std::uint32_t events, std::uint64_t data) noexcept {
@@ -59,6 +62,26 @@ int Poller::add_wake_up(int fd) noexcept {
   return control(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, kWakeUp);
 }
 
+void Poller::wake_at(TimePoint at) {
+  if (at >= timer_at_) return;
+  if (!timer_) {
+    UniqueFd made(sys::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    if (!made) throw_system_error(errno, "timerfd_create");
+    if (const int e = control(EPOLL_CTL_ADD, made.get(), EPOLLIN | EPOLLET, kTimer)) {
+      throw_system_error(e, "epoll_ctl for the loop's timer descriptor");
+    }
+    timer_ = std::move(made);
+  }
+  const Duration since_boot = std::max(at.time_since_epoch(), Duration(1));  // zero would disarm
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_boot);
+  itimerspec to{};
+  to.it_value = {seconds.count(), (since_boot - seconds).count()};
+  if (sys::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &to) != 0) {
+    throw_system_error(errno, "timerfd_settime");
+  }
+  timer_at_ = at;
+}
+
 int Poller::wait(std::optional<Duration> max_wait) noexcept {
   const int n = wait_once(max_wait);
   // Anything else means that the descriptor or the array is not ours any more.
@@ -70,8 +93,7 @@ int Poller::wait_once(std::optional<Duration> max_wait) noexcept {
   if (!max_wait || *max_wait <= Duration::zero()) {
     return sys::epoll_wait(epoll_.get(), events_.data(), kEventsPerWait, max_wait ? 0 : -1);
   }
-  // Nanoseconds keep a timer's lateness below one tick; rounding up to epoll_wait's milliseconds
-  // would add another.
+  // Nanoseconds: rounding up to epoll_wait's milliseconds would make it late by one.
   if (has_pwait2_) {
     const auto seconds = std::chrono::floor<std::chrono::seconds>(*max_wait);
     const timespec timeout{seconds.count(), (*max_wait - seconds).count()};
@@ -84,10 +106,13 @@ int Poller::wait_once(std::optional<Duration> max_wait) noexcept {
                          static_cast<int>(std::min<std::int64_t>(ms, INT_MAX)));
 }
 
-Poller::Ready Poller::ready(int index) const noexcept {
+Poller::Ready Poller::ready(int index) noexcept {
   const epoll_event& event = events_[static_cast<std::size_t>(index)];
   const std::uint64_t data = event.data.u64;
-  if (data == kWakeUp) return {nullptr, {}, true};
+  if (data <= kTimer) {
+    if (data == kTimer) timer_at_ = TimePoint::max();  // it has gone off
+    return {nullptr, {}, true};
+  }
   auto* slot = reinterpret_cast<Slot*>(data & ((std::uint64_t{1} << kTagShift) - 1));
   const bool same = slot->id != 0 && ((slot->id ^ (data >> kTagShift)) & 0xffff) == 0;
   return {same ? slot : nullptr, {event.events}, false};

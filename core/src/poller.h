@@ -26,7 +26,7 @@ class Poller {
   static constexpr int kEventsPerWait = 512;
 
   struct Ready {
-    Slot* slot;  // null for the wake-up descriptor and for an object that is gone
+    Slot* slot;  // null for what only ends the wait, and for an object that is gone
     IoEvents events;
     bool wake_up;
   };
@@ -38,12 +38,18 @@ class Poller {
   int add(int fd, Interest interest, Slot& slot) noexcept;
   int modify(int fd, Interest interest, Slot& slot) noexcept;
   int remove(int fd) noexcept;
-  int add_wake_up(int fd) noexcept;  // edge-triggered
+  // Edge-triggered: its readiness ends the wait and is nobody's event.
+  int add_wake_up(int fd) noexcept;
+
+  // Ends the wait at `at` or soon after. Kept by a timer descriptor that is set only when `at` is
+  // earlier than what it is set to: a wait with a time limit of its own would program the hardware
+  // timer each time it sleeps, which costs more than all else that the loop does for a message.
+  void wake_at(TimePoint at);
 
   // Waits for at most `max_wait`; for ever without a value. Returns how many are ready; an
   // interrupted wait is one that found nothing.
   int wait(std::optional<Duration> max_wait) noexcept;
-  Ready ready(int index) const noexcept;
+  Ready ready(int index) noexcept;
   // Starts over with a new epoll instance and no registrations, in a forked child.
   void reopen();
 
@@ -52,6 +58,8 @@ class Poller {
   int control(int op, int fd, std::uint32_t events, std::uint64_t data) noexcept;
 
   UniqueFd epoll_;
+  UniqueFd timer_;  // made when first needed
+  TimePoint timer_at_ = TimePoint::max();
   bool has_pwait2_ = true;
   std::array<epoll_event, kEventsPerWait> events_;
 };

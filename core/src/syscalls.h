@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <ctime>
@@ -28,6 +29,10 @@ inline int epoll_pwait2(int ep, epoll_event* events, int max, const timespec* ti
   return ::epoll_pwait2(ep, events, max, timeout, nullptr);
 }
 inline int eventfd(unsigned value, int flags) { return ::eventfd(value, flags); }
+inline int timerfd_create(clockid_t clock, int flags) { return ::timerfd_create(clock, flags); }
+inline int timerfd_settime(int fd, int flags, const itimerspec* to) {
+  return ::timerfd_settime(fd, flags, to, nullptr);
+}
 inline int signalfd(int fd, const sigset_t* mask, int flags) { return ::signalfd(fd, mask, flags); }
 inline int pthread_sigmask(int how, const sigset_t* set, sigset_t* old) {
   return ::pthread_sigmask(how, set, old);

@@ -52,6 +52,7 @@ void TimerWheel::file(TimerNode& node) noexcept {
   Level& at = levels_[static_cast<std::size_t>(level)];
   at.slots[slot].append(node);
   at.occupied[slot / 64] |= std::uint64_t{1} << (slot % 64);
+  next_ = std::min(next_, first_tick_of(slot, level, now_));
 }
 
 void TimerWheel::start(TimerNode& node, Tick deadline) noexcept {
@@ -63,6 +64,7 @@ void TimerWheel::start(TimerNode& node, Tick deadline) noexcept {
       return;
     }
     unlink(node);
+    next_is_old_ = true;
   } else {
     ++size_;
   }
@@ -73,17 +75,20 @@ void TimerWheel::start(TimerNode& node, Tick deadline) noexcept {
 void TimerWheel::cancel(TimerNode& node) noexcept {
   if (!node.active()) return;
   unlink(node);
+  next_is_old_ = true;
   --size_;
 }
 
 void TimerWheel::advance(Tick now) noexcept {
   now = std::min(now, kMaxTick);
   due_.append_all(next_turn_);
-  for (;;) {
-    // What is in due_ already must not count here: only slots ahead of the clock do.
-    const Tick tick = next_slot_tick();
-    if (tick > now) break;
-    reach(tick);
+  while (next_ <= now) {
+    if (next_is_old_) {
+      find_next();
+    } else {
+      reach(next_);
+      find_next();
+    }
   }
   now_ = std::max(now_, now);
 }
@@ -141,20 +146,22 @@ std::size_t TimerWheel::next_slot(Level& level, std::size_t after) noexcept {
   return kSlots;
 }
 
-TimerWheel::Tick TimerWheel::next_slot_tick() noexcept {
+void TimerWheel::find_next() noexcept {
+  next_is_old_ = false;
+  next_ = kNever;
   for (int level = 0; level < kLevels; ++level) {
     const std::size_t slot =
         next_slot(levels_[static_cast<std::size_t>(level)], slot_of(now_, level));
     if (slot == kSlots) continue;
-    const int shift = level * kLevelBits;
-    return (((now_ >> shift >> kLevelBits) << kLevelBits) + slot) << shift;
+    next_ = first_tick_of(slot, level, now_);
+    return;  // invariant 1: higher levels are later
   }
-  return kNever;
 }
 
 TimerWheel::Tick TimerWheel::next_tick() noexcept {
-  if (size_ == 0) return kNever;
-  return due_.empty() && next_turn_.empty() ? next_slot_tick() : now_;
+  if (!due_.empty() || !next_turn_.empty()) return now_;
+  if (next_is_old_) find_next();
+  return next_;
 }
 
 void TimerWheel::check_invariants() const {
@@ -175,8 +182,8 @@ void TimerWheel::check_invariants() const {
       if (list.empty()) continue;
       MILLRACE_CHECK((at.occupied[slot / 64] >> (slot % 64)) & 1, "invariant 3: bit not set");
       MILLRACE_CHECK_LT(slot_of(now_, level), slot, "invariant 1: slot behind the clock");
-      const int shift = level * kLevelBits;
-      const Tick begin = (((now_ >> shift >> kLevelBits) << kLevelBits) + slot) << shift;
+      const Tick begin = first_tick_of(slot, level, now_);
+      MILLRACE_CHECK_LE(next_, begin, "invariant 5: a slot begins before next_");
       count(list, [&](const TimerNode& node) {
         MILLRACE_CHECK_LE(begin, node.tick_, "invariant 2: filed later than its deadline");
       });

@@ -18,6 +18,8 @@
 // 3. An empty slot may have its bit set (cancelling does not clear it) until the next search finds
 //    it; a slot that is not empty always has its bit set.
 // 4. Timers of the same tick are ready in the order in which they were filed.
+// 5. No slot that is not empty begins before next_; unless something was cancelled or moved since
+//    next_ was found, one begins right there.
 #pragma once
 
 #include <millrace/timer.h>
@@ -54,7 +56,7 @@ class TimerWheel {
   TimerNode* pop_due() noexcept;
 
   // The earliest tick at which advance() has something to do, kNever when nothing is active. It may
-  // be earlier than the first deadline (a higher slot comes up), never later.
+  // be earlier than the first deadline (a slot comes up that has to be filed anew), never later.
   Tick next_tick() noexcept;
   Tick now() const noexcept { return now_; }
   std::size_t size() const noexcept { return size_; }
@@ -82,7 +84,11 @@ class TimerWheel {
   static void unlink(TimerNode& node) noexcept;
   void file(TimerNode& node) noexcept;
   void reach(Tick tick) noexcept;
-  Tick next_slot_tick() noexcept;
+  void find_next() noexcept;
+  static Tick first_tick_of(std::size_t slot, int level, Tick now) noexcept {
+    const int shift = level * kLevelBits;
+    return (((now >> shift >> kLevelBits) << kLevelBits) + slot) << shift;
+  }
   // The first slot behind `after` that is not empty, kSlots if there is none.
   static std::size_t next_slot(Level& level, std::size_t after) noexcept;
   static std::size_t slot_of(Tick tick, int level) noexcept {
@@ -90,6 +96,8 @@ class TimerWheel {
   }
 
   Tick now_;
+  Tick next_ = kNever;
+  bool next_is_old_ = false;
   std::size_t size_ = 0;
   List next_turn_;  // already due when started
   List due_;

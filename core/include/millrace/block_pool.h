@@ -60,7 +60,7 @@ class BlockPool {
   void release(Block* block) noexcept {
     if (block->size_class == kClasses - 1 && !hot_) {
       hot_ = block;
-      hot_used_ = wants_trim_ = true;
+      hot_used_ = true;
     } else {
       release_cold(block);
     }
@@ -69,7 +69,8 @@ class BlockPool {
   // std::bad_alloc, and then `block` is unchanged.
   Block* grow(Block* block, std::size_t bytes);
 
-  // True when something was released since the last trim(), or survived it.
+  // True when something was released since the last trim(), or survived it; the one block at hand
+  // does not count.
   bool wants_trim() const noexcept { return wants_trim_; }
   // Gives to the system what was not used between the last call and this one.
   void trim() noexcept;
