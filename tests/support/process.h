@@ -1,0 +1,51 @@
+// The test's own process, and others that it starts.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace millrace::test {
+
+// What the descriptors of this process refer to, by number ("socket:[123]").
+std::map<int, std::string> open_descriptors();
+
+// Raises the limit of open descriptors to `wanted` if it may, and says what it is then.
+std::size_t raise_descriptor_limit(std::size_t wanted);
+
+// A program that runs until it is told to end or this object goes.
+class Program {
+ public:
+  // Throws std::runtime_error when it cannot be started.
+  explicit Program(const std::vector<std::string>& command);
+  ~Program();  // kills it
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  pid_t pid() const { return pid_; }
+  // The next line of its standard output or standard error, without the newline; what has come of
+  // it if the program ends or ten seconds pass.
+  std::string read_line();
+  std::string read_error_line();
+  // Everything that it still writes to standard output, until it closes it.
+  std::string read_rest();
+  void write(const std::string& text);  // to its standard input
+  void close_input();
+  void signal(int number);
+  // Its exit status, or 128 + the number of the signal that ended it. Waits ten seconds at most,
+  // then kills it.
+  int wait();
+
+ private:
+  pid_t pid_ = -1;
+  int input_ = -1;
+  int output_ = -1;
+  int error_ = -1;
+  int status_ = -1;
+};
+
+}  // namespace millrace::test
