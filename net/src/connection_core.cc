@@ -130,6 +130,8 @@ void ConnectionCore::handle_flush() { settle(); }
 
 void ConnectionCore::settle_all() noexcept {
   if (callbacks_ > 0 || ended()) return;
+  unset(kFlushedEarly);
+  flushed_early_ = 0;
   for (int callbacks = 0;; ++callbacks) {
     flush_output();
     if (has(kWriteFailed)) read_remaining();

@@ -118,18 +118,23 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     kPeerEndOwed = 1 << 15,    // on_peer_end is due
     kOutOfMemory = 1 << 16,    // there was no room to keep the reason of the end
     kLingering = 1 << 17,      // closing, and FIN is sent: the linger clock runs
+    kFlushedEarly = 1 << 18,   // before the callback returned: flushed_early_ counts
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
   // With none of these, nothing queued and reading asked for, there is nothing to settle.
   static constexpr std::uint32_t kUnsettled = kPaused | kRedeliver | kPeerEnded | kPeerEndOwed |
                                               kEndRequested | kClosing | kWriteFailed | kFailed |
-                                              kFinished | kBlocked | kAboveHigh | kTimersChanged;
+                                              kFinished | kBlocked | kAboveHigh | kTimersChanged |
+                                              kFlushedEarly;
   static constexpr std::uint32_t kNotOpen = kClosing | kFailed | kFinished;
   static constexpr std::uint32_t kStopsDelivery = kPaused | kSwitched | kNotOpen;
 
   // As much as one call moves at the best price: more in the queue would only wait, and use memory.
   static constexpr std::size_t kFlushNowBytes = 64 * 1024;
+  // But no more than this leaves before a callback returns: one that sends until it is told to stop
+  // is told so, however fast its peer reads.
+  static constexpr std::size_t kEarlyFlushBytes = 1024 * 1024;
 
   // What few connections need.
   struct Rare {
@@ -184,6 +189,9 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   [[gnu::cold]] void overflow(std::size_t more, std::size_t limit) noexcept;
   template <class Append>
   bool queue(Append&& append) noexcept;
+  bool flushes_early() noexcept;
+  template <class Flush>
+  void count_early(Flush&& flush) noexcept;
   bool send_large(ByteView first, ByteView second);
   bool queue_committed(std::size_t n) noexcept;
   void flush_output() noexcept {
@@ -234,7 +242,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   std::unique_ptr<ContextBase> context_;
   std::unique_ptr<Rare> rare_;
   std::uint64_t opened_ms_;
-  std::uint32_t quick_bytes_;  // queued bytes below which a send hits no limit
+  std::uint32_t flushed_early_ = 0;  // bytes, since the last settle()
+  std::uint32_t quick_bytes_;        // queued bytes below which a send hits no limit
   std::uint32_t lingering_since_ms_ = 0;
   std::uint32_t peer_v4_ = 0;  // a peer of another family is in rare_
 };

@@ -37,6 +37,21 @@ void ConnectionCore::overflow(std::size_t more, std::size_t limit) noexcept {
   abort(error::send_queue_overflow, detail);
 }
 
+// Whether what has come together may leave now, before the callback returns.
+bool ConnectionCore::flushes_early() noexcept {
+  if (has(kBlocked) || flushed_early_ >= kEarlyFlushBytes) return false;
+  set(kFlushedEarly);
+  settle_soon();
+  return true;
+}
+
+template <class Flush>
+void ConnectionCore::count_early(Flush&& flush) noexcept {
+  const std::uint64_t before = bytes_sent_;
+  flush();
+  flushed_early_ += static_cast<std::uint32_t>(bytes_sent_ - before);
+}
+
 // Appends, and flushes or sees to it that it will be. True while below the high watermark.
 template <class Append>
 bool ConnectionCore::queue(Append&& append) noexcept {
@@ -48,7 +63,7 @@ bool ConnectionCore::queue(Append&& append) noexcept {
     fail(make_error_code(std::errc::not_enough_memory), "no memory to queue what was to be sent");
     return false;
   }
-  if (output_.bytes() >= kFlushNowBytes) flush_output();
+  if (output_.bytes() >= kFlushNowBytes && flushes_early()) count_early([&] { flush_output(); });
   if (has(kWriteFailed)) return false;
   if (!has(kBlocked) && !output_.empty()) settle_soon();
   if (output_.bytes() <= options().limits.high_watermark_bytes) return true;
@@ -63,7 +78,7 @@ bool ConnectionCore::send_bytes(ByteView first, ByteView second) {
     if (output_.append_quick(first, second, pool())) return true;
   }
   if (!accepts(total)) return false;
-  if (total >= kFlushNowBytes && !has(kBlocked)) {
+  if (total >= kFlushNowBytes && flushes_early()) {
     return send_large(first, second);
   }
   return queue([&] {
@@ -75,7 +90,7 @@ bool ConnectionCore::send_bytes(ByteView first, ByteView second) {
 // Goes from where it lies; only what the kernel refuses is copied.
 bool ConnectionCore::send_large(ByteView first, ByteView second) {
   std::size_t taken = 0;
-  note_flushed(output_.flush_with(fd(), pool(), first, second, &taken));
+  count_early([&] { note_flushed(output_.flush_with(fd(), pool(), first, second, &taken)); });
   if (has(kWriteFailed)) return false;
   const std::size_t of_first = std::min(taken, first.size());
   return queue([&] {
