@@ -18,8 +18,8 @@
 // 3. An empty slot may have its bit set (cancelling does not clear it) until the next search finds
 //    it; a slot that is not empty always has its bit set.
 // 4. Timers of the same tick are ready in the order in which they were filed.
-// 5. No slot that is not empty begins before next_; unless something was cancelled or moved since
-//    next_ was found, one begins right there.
+// 5. No slot whose bit is set begins before next_, or lies behind the clock; unless something was
+//    cancelled or moved since next_ was found, a slot that is not empty begins right there.
 #pragma once
 
 #include <millrace/timer.h>
@@ -84,6 +84,7 @@ class TimerWheel {
   static void unlink(TimerNode& node) noexcept;
   void file(TimerNode& node) noexcept;
   void reach(Tick tick) noexcept;
+  void empty_slot(int level, List& into) noexcept;
   void find_next() noexcept;
   static Tick first_tick_of(std::size_t slot, int level, Tick now) noexcept {
     const int shift = level * kLevelBits;

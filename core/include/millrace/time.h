@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <ratio>
 
 namespace millrace {
 
@@ -20,10 +21,15 @@ class Delay {
  private:
   template <class Rep, class Period>
   static constexpr Duration saturated(std::chrono::duration<Rep, Period> d) noexcept {
-    using Seconds = std::chrono::duration<double>;
-    const Seconds seconds = d;
-    if (seconds >= Seconds(Duration::max())) return Duration::max();
-    if (seconds <= Seconds(Duration::min())) return Duration::min();
+    using Given = std::chrono::duration<Rep, Period>;
+    if constexpr (std::chrono::treat_as_floating_point_v<Rep>) {
+      using Seconds = std::chrono::duration<double>;
+      if (Seconds(d) >= Seconds(Duration::max())) return Duration::max();
+      if (Seconds(d) <= Seconds(Duration::min())) return Duration::min();
+    } else if constexpr (std::ratio_greater_v<Period, Duration::period>) {
+      if (d > std::chrono::duration_cast<Given>(Duration::max())) return Duration::max();
+      if (d < std::chrono::duration_cast<Given>(Duration::min())) return Duration::min();
+    }
     return std::chrono::duration_cast<Duration>(d);
   }
 
