@@ -1,6 +1,6 @@
 // Character generator (RFC 864): sends lines without end, as fast as the peer takes them. What it
-// shows: backpressure. send() says when to stop, on_drained when to go on; whatever the peer does, no
-// more than the high watermark waits in memory.
+// shows: backpressure. send() says when to stop, on_drained when to go on; whatever the peer does,
+// no more than the high watermark waits in memory.
 #include "serve.h"
 
 #include <memory>

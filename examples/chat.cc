@@ -1,7 +1,7 @@
-// A chat room of length-prefixed frames: the first frame of a member is its name, each further one is
-// said to everybody else. What it shows: a broadcast through SharedBytes (one payload, however many
-// members) and a ConnectionRef for each member, which can be kept without keeping anything alive. A
-// member that does not read is shown the door instead of filling our memory.
+// A chat room of length-prefixed frames: the first frame of a member is its name, each further one
+// is said to everybody else. What it shows: a broadcast through SharedBytes (one payload, however
+// many members) and a ConnectionRef for each member, which can be kept without keeping anything
+// alive. A member that does not read is shown the door instead of filling our memory.
 #include "serve.h"
 
 #include <map>
@@ -48,7 +48,6 @@ class Room : public FramedHandler {
 
 int main(int argc, char** argv) {
   Room room;
-  return serve(argc, argv, "chat", "A chat room of length-prefixed frames.", [&](EventLoop& loop) {
-    return std::make_unique<FramedServer>(loop, room);
-  });
+  return serve(argc, argv, "chat", "A chat room of length-prefixed frames.",
+               [&](EventLoop& loop) { return std::make_unique<FramedServer>(loop, room); });
 }

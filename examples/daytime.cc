@@ -14,8 +14,8 @@ std::string time_of_day() {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   char text[64];
   std::tm utc{};
-  const std::size_t n = std::strftime(text, sizeof text, "%A, %B %d, %Y %T-UTC\r\n",
-                                      ::gmtime_r(&now, &utc));
+  const std::size_t n =
+      std::strftime(text, sizeof text, "%A, %B %d, %Y %T-UTC\r\n", ::gmtime_r(&now, &utc));
   return std::string(text, n);
 }
 

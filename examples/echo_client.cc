@@ -1,10 +1,8 @@
-// Sends what it reads from standard input and prints what comes back: bytes as they are, or each line
-// as a length-prefixed frame (which makes it a client of chat, too). What it shows: a Client, a foreign
-// descriptor watched by the loop, a half-close (end of input becomes FIN, answers still come), and
-// backpressure from the network to the pipe that feeds us.
+// Sends what it reads from standard input and prints what comes back: bytes as they are, or each
+// line as a length-prefixed frame (which makes it a client of chat, too). What it shows: a Client,
+// a foreign descriptor watched by the loop, a half-close (end of input becomes FIN, answers still
+// come), and backpressure from the network to the pipe that feeds us.
 #include <millrace/millrace.h>
-
-#include <unistd.h>
 
 #include <csignal>
 #include <exception>
@@ -13,6 +11,7 @@
 #include <string>
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 using namespace millrace;
 

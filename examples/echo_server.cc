@@ -38,14 +38,13 @@ std::unique_ptr<Server> echo_bytes(EventLoop& loop) {
 
 std::unique_ptr<Server> echo_frames(EventLoop& loop) {
   return std::make_unique<FramedServer>(
-      loop, FrameCallbacks{.on_frame =
-                               [](FramedConnection& c, ByteView frame) {
-                                 if (!c.send_frame(frame)) c->pause_reading();
-                               },
-                           .on_drained = [](FramedConnection& c) { c->resume_reading(); },
-                           .on_close = [](FramedConnection& c, std::error_code) {
-                             count(c.connection());
-                           }});
+      loop, FrameCallbacks{
+                .on_frame =
+                    [](FramedConnection& c, ByteView frame) {
+                      if (!c.send_frame(frame)) c->pause_reading();
+                    },
+                .on_drained = [](FramedConnection& c) { c->resume_reading(); },
+                .on_close = [](FramedConnection& c, std::error_code) { count(c.connection()); }});
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// What the small servers here have in common: `NAME --listen HOST:PORT`, one line when ready, a clean
-// end on SIGINT and SIGTERM, one clear line and status 1 when something is wrong. echo_server.cc
-// spells the same out.
+// What the small servers here have in common: `NAME --listen HOST:PORT`, one line when ready, a
+// clean end on SIGINT and SIGTERM, one clear line and status 1 when something is wrong.
+// echo_server.cc spells the same out.
 #pragma once
 
 #include <millrace/millrace.h>

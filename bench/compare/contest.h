@@ -1,5 +1,6 @@
-// A contest: the same load against several servers in turn, round by round, so that what disturbs the
-// machine disturbs all of them, and every figure becomes a ratio to the first one in the same round.
+// A contest: the same load against several servers in turn, round by round, so that what disturbs
+// the machine disturbs all of them, and every figure becomes a ratio to the first one in the same
+// round.
 #pragma once
 
 #include "load.h"
@@ -27,8 +28,8 @@ struct Workload {
 
 // Of one contestant over all rounds of one workload.
 struct Scores {
-  std::vector<double> rate;        // messages per second
-  std::vector<double> cpu_ns;      // of the server, per message
+  std::vector<double> rate;    // messages per second
+  std::vector<double> cpu_ns;  // of the server, per message
   std::uint64_t messages = 0;
   double total_cpu_ns = 0;
   std::uint64_t user_ticks = 0;

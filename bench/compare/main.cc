@@ -2,9 +2,6 @@
 #include "contest.h"
 #include "server_process.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -14,6 +11,8 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <sys/resource.h>
+#include <unistd.h>
 
 using namespace millrace::bench;
 using namespace std::chrono_literals;
@@ -54,7 +53,8 @@ void print_scores(const Workload& workload, const std::vector<Contestant>& conte
     const Spread ratio = ratio_of(scores[i].cpu_ns, scores.front().cpu_ns);
     const Spread rate_ratio = ratio_of(scores[i].rate, scores.front().rate);
     std::printf(
-        "  %-10s %9.0f msg/s   CPU %6.0f ns/msg, user %4.0f   CPU x%.3f [%.3f..%.3f]   rate x%.3f\n",
+        "  %-10s %9.0f msg/s   CPU %6.0f ns/msg, user %4.0f   CPU x%.3f [%.3f..%.3f]   rate "
+        "x%.3f\n",
         contestants[i].name.c_str(), spread_of(scores[i].rate).median,
         spread_of(scores[i].cpu_ns).median, scores[i].user_ns(), ratio.median, ratio.low,
         ratio.high, rate_ratio.median);
@@ -101,9 +101,10 @@ int run(int rounds, std::chrono::nanoseconds duration, const std::string& only, 
   ::setrlimit(RLIMIT_NOFILE, &limit);
   pin_to_cpu(kClientCpu);
 
-  std::printf("server on processor 0, client spinning on processor 1; %d rounds, contestants in turn;"
-              "\nratios to %s in the same round: median [quartiles]; every byte verified\n\n",
-              rounds, contestants.front().name.c_str());
+  std::printf(
+      "server on processor 0, client spinning on processor 1; %d rounds, contestants in turn;"
+      "\nratios to %s in the same round: median [quartiles]; every byte verified\n\n",
+      rounds, contestants.front().name.c_str());
   bool clean = true;
   for (const Workload& workload : workloads(duration)) {
     if (workload.name.find(only) == std::string::npos) continue;
@@ -131,7 +132,8 @@ int main(int argc, char** argv) {
   app.add_option("--only", only, "workloads whose name contains this; `memory` for memory alone");
   CLI11_PARSE(app, argc, argv);
   if (::sysconf(_SC_NPROCESSORS_ONLN) < 2) {
-    std::fprintf(stderr, "compare: needs two processors, one for the server and one for the load\n");
+    std::fprintf(stderr,
+                 "compare: needs two processors, one for the server and one for the load\n");
     return 1;
   }
   if (rounds == 0) rounds = quick ? 3 : 11;

@@ -2,15 +2,15 @@
 
 #include <millrace/unique_fd.h>
 
+#include <stdexcept>
+#include <utility>
+
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <stdexcept>
-#include <utility>
 
 namespace millrace::bench {
 namespace {

@@ -3,10 +3,10 @@
 
 #include <millrace/socket_address.h>
 
-#include <sys/types.h>
-
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 namespace millrace::bench {
 

@@ -1,5 +1,5 @@
-// Histogram counts durations log-linearly: each power of two is cut into 128 equal buckets, so that a
-// quantile is off by less than 0.8 % from one nanosecond to hours. Recording costs a few
+// Histogram counts durations log-linearly: each power of two is cut into 128 equal buckets, so that
+// a quantile is off by less than 0.8 % from one nanosecond to hours. Recording costs a few
 // instructions and never allocates. One thread.
 //
 //   Histogram h;

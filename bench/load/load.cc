@@ -6,12 +6,12 @@
 #include "progress.h"
 #include "session.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <vector>
+
+#include <unistd.h>
 
 namespace millrace::bench {
 namespace {
@@ -151,8 +151,8 @@ void Run::start_sending() {
   }
 }
 
-// Open loop: the k-th message is due at start + k / rate, whatever became of those before it, and its
-// latency counts from then: a server that stalls cannot hide it by making us send less.
+// Open loop: the k-th message is due at start + k / rate, whatever became of those before it, and
+// its latency counts from then: a server that stalls cannot hide it by making us send less.
 void Run::send_what_is_due() {
   const std::chrono::duration<double> since = Clock::now() - schedule_start_;
   const auto due = static_cast<std::uint64_t>(since.count() * options_.rate);
@@ -169,11 +169,13 @@ void Run::send_what_is_due() {
 LoadResult Run::run() {
   connect_all();
   const Timer progress =
-      options_.progress ? loop_.every(200ms, [this, line = Progress()]() mutable {
-        line.show(tally_.messages, tally_.messages * options_.message_bytes, opened_,
-                  tally_.errors);
-      })
-                        : Timer(loop_, [] {});
+      options_.progress
+          ? loop_.every(200ms,
+                        [this, line = Progress()]() mutable {
+                          line.show(tally_.messages, tally_.messages * options_.message_bytes,
+                                    opened_, tally_.errors);
+                        })
+          : Timer(loop_, [] {});
   start_sending();
   pass(options_.warmup);
 
@@ -215,6 +217,8 @@ double LoadResult::megabyte_rate() const noexcept {
   return seconds.count() > 0 ? static_cast<double>(bytes) / seconds.count() / 1e6 : 0;
 }
 
-LoadResult run_load(const LoadOptions& options) { return Run(options).run(); }
+LoadResult run_load(const LoadOptions& options) {
+  return Run(options).run();
+}
 
 }  // namespace millrace::bench

@@ -10,13 +10,13 @@
 #include "histogram.h"
 #include "process_usage.h"
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+
+#include <sys/types.h>
 
 namespace millrace::bench {
 
@@ -31,8 +31,8 @@ struct LoadOptions {
   std::chrono::nanoseconds duration = std::chrono::seconds(5);
   std::chrono::nanoseconds warmup = std::chrono::seconds(1);
   bool verify = false;
-  bool spin = false;      // never sleep: for measurements on a core of its own
-  bool progress = false;  // one live line on standard error
+  bool spin = false;                // never sleep: for measurements on a core of its own
+  bool progress = false;            // one live line on standard error
   std::optional<pid_t> server_pid;  // whose processor time is measured
 };
 

@@ -5,14 +5,13 @@
 #include "memory.h"
 #include "report.h"
 
-#include <unistd.h>
-
 #include <exception>
 #include <iostream>
 #include <map>
 #include <string>
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 using namespace millrace;
 using namespace millrace::bench;
@@ -26,8 +25,8 @@ CLI::Option* add_duration(CLI::App& app, const std::string& name, std::chrono::n
       {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}};
   return app
       .add_option_function<double>(
-          name,
-          [&to](double ns) { to = std::chrono::nanoseconds(static_cast<std::int64_t>(ns)); }, help)
+          name, [&to](double ns) { to = std::chrono::nanoseconds(static_cast<std::int64_t>(ns)); },
+          help)
       ->transform(CLI::AsNumberWithUnit(kUnits, CLI::AsNumberWithUnit::UNIT_REQUIRED))
       ->type_name("DURATION");
 }

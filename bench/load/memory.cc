@@ -140,7 +140,9 @@ class MemoryRun final : public ConnectionHandler {
 
 }  // namespace
 
-MemoryResult measure_memory(const MemoryOptions& options) { return MemoryRun(options).run(); }
+MemoryResult measure_memory(const MemoryOptions& options) {
+  return MemoryRun(options).run();
+}
 
 void print_memory(std::ostream& out, const MemoryOptions& options, const MemoryResult& result) {
   const auto row = [&](const char* name, std::uint64_t bytes) {

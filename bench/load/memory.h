@@ -4,10 +4,10 @@
 
 #include <millrace/socket_address.h>
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <iosfwd>
+
+#include <sys/types.h>
 
 namespace millrace::bench {
 

@@ -1,10 +1,10 @@
 // What another process on this machine has used: read from /proc. Values; any thread.
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <cstdint>
+
+#include <sys/types.h>
 
 namespace millrace::bench {
 

@@ -1,6 +1,6 @@
-// Session is one connection of the load tool: which messages are under way, when they were (or ought
-// to have been) sent, and whether what comes back is what was sent. It is the connection's context,
-// in the loop's thread.
+// Session is one connection of the load tool: which messages are under way, when they were (or
+// ought to have been) sent, and whether what comes back is what was sent. It is the connection's
+// context, in the loop's thread.
 #pragma once
 
 #include <millrace/connection.h>

@@ -1,16 +1,16 @@
-// Dispatch of readiness: per ready descriptor, with a read of 8 bytes in the callback, when 1 or 1,000
-// of 10,000 watched descriptors are ready; the same with epoll alone.
+// Dispatch of readiness: per ready descriptor, with a read of 8 bytes in the callback, when 1 or
+// 1,000 of 10,000 watched descriptors are ready; the same with epoll alone.
 #include <millrace/io_watcher.h>
 
 #include "in_loop.h"
+
+#include <cstdint>
+#include <vector>
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-#include <cstdint>
-#include <vector>
 
 namespace millrace::bench {
 namespace {

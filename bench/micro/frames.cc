@@ -1,5 +1,5 @@
-// Frames without a socket: cutting them out of a full buffer through the public decoder, and queueing
-// them for sending through the public connection.
+// Frames without a socket: cutting them out of a full buffer through the public decoder, and
+// queueing them for sending through the public connection.
 #include <millrace/framed_connection.h>
 #include <millrace/length_prefix.h>
 #include <millrace/receive_buffer.h>
@@ -8,12 +8,12 @@
 
 #include "in_loop.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdlib>
 #include <vector>
+
+#include <sys/socket.h>
+#include <unistd.h>
 
 namespace millrace::bench {
 namespace {
@@ -44,9 +44,8 @@ void decode(benchmark::State& state) {
   }
   benchmark::DoNotOptimize(sum);
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(stream.size()));
-  state.counters["per_frame"] =
-      benchmark::Counter(static_cast<double>(frames),
-                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["per_frame"] = benchmark::Counter(
+      static_cast<double>(frames), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 BENCHMARK(decode)->Name("frame_decode_64_KiB_of_frames")->Arg(64)->Arg(1024)->Arg(16 * 1024);
 

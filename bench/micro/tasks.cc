@@ -1,4 +1,5 @@
-// Posting a closure to a loop: from the loop's own thread, and from another one while the loop runs.
+// Posting a closure to a loop: from the loop's own thread, and from another one while the loop
+// runs.
 #include "in_loop.h"
 
 #include <atomic>

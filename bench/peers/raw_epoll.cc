@@ -1,21 +1,22 @@
-// The bare loop that every ratio is measured against: level-triggered epoll, batches of 512, one recv
-// into a shared 64 KiB block, the reply sent at once; with --framed the complete frames of one recv
-// go back in one send. No timers, no callbacks, no limits, no error handling: what it does not do is
-// what a framework has to do for its users. Only what the kernel refuses is kept, per connection.
+// The bare loop that every ratio is measured against: level-triggered epoll, batches of 512, one
+// recv into a shared 64 KiB block, the reply sent at once; with --framed the complete frames of one
+// recv go back in one send. No timers, no callbacks, no limits, no error handling: what it does not
+// do is what a framework has to do for its users. Only what the kernel refuses is kept, per
+// connection.
 //
 //   raw_epoll PORT [--framed]      PORT 0: the kernel chooses; prints `listening on ADDRESS`
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 namespace {
 

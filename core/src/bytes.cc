@@ -1,4 +1,5 @@
 #include <millrace/bytes.h>
+
 #include <new>
 
 namespace millrace {

@@ -8,19 +8,39 @@ namespace millrace {
 
 EventLoop::EventLoop(LoopOptions options)
     : core_(std::make_unique<LoopCore>(*this, options)), services_(&core_->services()) {}
-EventLoop::~EventLoop() { core_->shut_down(); }
+EventLoop::~EventLoop() {
+  core_->shut_down();
+}
 
-void EventLoop::run() { core_->run(); }
-void EventLoop::run_once(Delay max_wait) { core_->run_once(max_wait.value()); }
-void EventLoop::run_for(Delay duration) { core_->run_for(duration.value()); }
-void EventLoop::stop() noexcept { core_->mailbox().stop(); }
+void EventLoop::run() {
+  core_->run();
+}
+void EventLoop::run_once(Delay max_wait) {
+  core_->run_once(max_wait.value());
+}
+void EventLoop::run_for(Delay duration) {
+  core_->run_for(duration.value());
+}
+void EventLoop::stop() noexcept {
+  core_->mailbox().stop();
+}
 
-void EventLoop::post(Task task) { core_->mailbox().post(std::move(task)); }
-void EventLoop::defer(Task task) { core_->defer(std::move(task)); }
-LoopRef EventLoop::ref() const noexcept { return core_->ref(); }
+void EventLoop::post(Task task) {
+  core_->mailbox().post(std::move(task));
+}
+void EventLoop::defer(Task task) {
+  core_->defer(std::move(task));
+}
+LoopRef EventLoop::ref() const noexcept {
+  return core_->ref();
+}
 
-TimePoint EventLoop::now() const noexcept { return core_->now(); }
-TimePoint EventLoop::refresh_now() noexcept { return core_->refresh_now(); }
+TimePoint EventLoop::now() const noexcept {
+  return core_->now();
+}
+TimePoint EventLoop::refresh_now() noexcept {
+  return core_->refresh_now();
+}
 
 Timer EventLoop::after(Delay delay, Function<void()> callback) {
   Timer timer(*this, std::move(callback));
@@ -34,21 +54,35 @@ Timer EventLoop::every(Delay period, Function<void()> callback, Repeat repeat) {
   return timer;
 }
 
-bool EventLoop::in_loop_thread() const noexcept { return core_->in_loop_thread(); }
+bool EventLoop::in_loop_thread() const noexcept {
+  return core_->in_loop_thread();
+}
 
 void EventLoop::set_exception_hook(ExceptionHook hook) {
   core_->set_exception_hook(std::move(hook));
 }
 
-int EventLoop::backend_fd() const noexcept { return core_->poller().fd(); }
-std::optional<Duration> EventLoop::next_timeout() { return core_->next_timeout(); }
-void EventLoop::reinit_after_fork() { core_->reinit_after_fork(); }
-LoopStats EventLoop::stats() const noexcept { return core_->stats(); }
+int EventLoop::backend_fd() const noexcept {
+  return core_->poller().fd();
+}
+std::optional<Duration> EventLoop::next_timeout() {
+  return core_->next_timeout();
+}
+void EventLoop::reinit_after_fork() {
+  core_->reinit_after_fork();
+}
+LoopStats EventLoop::stats() const noexcept {
+  return core_->stats();
+}
 
-bool LoopRef::post(Task task) const { return mailbox_ && mailbox_->post(std::move(task)); }
+bool LoopRef::post(Task task) const {
+  return mailbox_ && mailbox_->post(std::move(task));
+}
 void LoopRef::stop() const noexcept {
   if (mailbox_) mailbox_->stop();
 }
-bool LoopRef::alive() const noexcept { return mailbox_ && !mailbox_->closed(); }
+bool LoopRef::alive() const noexcept {
+  return mailbox_ && !mailbox_->closed();
+}
 
 }  // namespace millrace

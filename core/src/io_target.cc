@@ -9,9 +9,13 @@
 
 namespace millrace {
 
-IoTarget::IoTarget(EventLoop& loop) : loop_(&loop) { LoopCore::of(loop).add_target(); }
+IoTarget::IoTarget(EventLoop& loop) : loop_(&loop) {
+  LoopCore::of(loop).add_target();
+}
 
-IoTarget::~IoTarget() { LoopCore::of(*loop_).remove_target(); }
+IoTarget::~IoTarget() {
+  LoopCore::of(*loop_).remove_target();
+}
 
 LoopCore& IoTarget::usable_core() const noexcept {
   LoopCore& core = LoopCore::of(*loop_);
@@ -58,7 +62,9 @@ int IoTarget::detach_and_release() noexcept {
   return std::exchange(fd_, -1);
 }
 
-void IoTarget::detach() noexcept { static_cast<void>(detach_and_release()); }
+void IoTarget::detach() noexcept {
+  static_cast<void>(detach_and_release());
+}
 
 void IoTarget::detach_and_close(bool shared) noexcept {
   if (!attached()) return;
@@ -72,8 +78,12 @@ void IoTarget::detach_and_close(bool shared) noexcept {
   sys::close(std::exchange(fd_, -1));
 }
 
-void IoTarget::request_flush() noexcept { LoopCore::of(*loop_).request_flush(*this); }
+void IoTarget::request_flush() noexcept {
+  LoopCore::of(*loop_).request_flush(*this);
+}
 
-void IoTarget::bury() noexcept { LoopCore::of(*loop_).bury(*this); }
+void IoTarget::bury() noexcept {
+  LoopCore::of(*loop_).bury(*this);
+}
 
 }  // namespace millrace

@@ -41,8 +41,7 @@ IoWatcher::IoWatcher(EventLoop& loop, int fd, Interest interest, Callback callba
   }
 }
 
-IoWatcher::IoWatcher(IoWatcher&& other) noexcept
-    : target_(std::exchange(other.target_, nullptr)) {}
+IoWatcher::IoWatcher(IoWatcher&& other) noexcept : target_(std::exchange(other.target_, nullptr)) {}
 
 IoWatcher& IoWatcher::operator=(IoWatcher&& other) noexcept {
   if (this != &other) {
@@ -63,6 +62,8 @@ void IoWatcher::set_interest(Interest interest) {
   }
 }
 
-int IoWatcher::fd() const noexcept { return target_ ? target_->fd() : -1; }
+int IoWatcher::fd() const noexcept {
+  return target_ ? target_->fd() : -1;
+}
 
 }  // namespace millrace

@@ -53,7 +53,9 @@ Output& output() {
 
 }  // namespace
 
-void set_level(Level level) noexcept { minimum.store(level, std::memory_order_relaxed); }
+void set_level(Level level) noexcept {
+  minimum.store(level, std::memory_order_relaxed);
+}
 
 bool enabled(Level level) noexcept {
   return level != Level::off && level >= minimum.load(std::memory_order_relaxed);

@@ -25,7 +25,7 @@ constexpr std::size_t kKeptQueueCapacity = 4096;
 constexpr auto kTrimInterval = std::chrono::seconds(1);
 constexpr Duration kTick = std::chrono::milliseconds(1);
 
-std::atomic<unsigned> fork_count{0};    // of forks that made this process a child
+std::atomic<unsigned> fork_count{0};  // of forks that made this process a child
 std::atomic<bool> process_forked{false};
 
 void watch_forks() {
@@ -68,9 +68,7 @@ void log_exception(const std::exception_ptr& exception, std::string_view kind) n
 class LoopCore::TrimTimer final : public TimerNode {
  public:
   explicit TrimTimer(LoopCore& core) : core_(core) {}
-  void handle_timer() override {
-    core_.services_.blocks().trim();
-  }
+  void handle_timer() override { core_.services_.blocks().trim(); }
 
  private:
   LoopCore& core_;
@@ -134,7 +132,9 @@ bool LoopCore::forked_away() const noexcept {
   return fork_generation_ != fork_count.load(std::memory_order_relaxed);
 }
 
-bool LoopCore::ever_forked() noexcept { return process_forked.load(std::memory_order_relaxed); }
+bool LoopCore::ever_forked() noexcept {
+  return process_forked.load(std::memory_order_relaxed);
+}
 
 void LoopCore::used_from_wrong_thread() const {
   const auto name = [](std::thread::id id) {
@@ -287,8 +287,8 @@ void LoopCore::run_deferred() {
 }
 
 void LoopCore::flush() {
-  // Those who ask during this phase get their turn in the next iteration: two connections that write
-  // to each other must not keep the loop here.
+  // Those who ask during this phase get their turn in the next iteration: two connections that
+  // write to each other must not keep the loop here.
   std::swap(flush_list_, flush_now_);
   for (IoTarget* target : flush_now_) {
     target->flush_requested_ = false;

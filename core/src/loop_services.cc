@@ -23,13 +23,17 @@ void* LoopServices::add_local(const void* key, Owned object) {
   return locals_.back().object.get();
 }
 
-void LoopServices::bury_erased(Owned object) { core_.bury_owned(std::move(object)); }
+void LoopServices::bury_erased(Owned object) {
+  core_.bury_owned(std::move(object));
+}
 
-bool LoopServices::forked_away() const noexcept { return core_.forked_away(); }
+bool LoopServices::forked_away() const noexcept {
+  return core_.forked_away();
+}
 
 void LoopServices::make_receive_block() {
-  receive_block_ = std::make_unique_for_overwrite<std::byte[]>(kReceiveHeadroomBytes +
-                                                               kReceiveBlockBytes);
+  receive_block_ =
+      std::make_unique_for_overwrite<std::byte[]>(kReceiveHeadroomBytes + kReceiveBlockBytes);
 }
 
 void LoopServices::report_exception(std::exception_ptr exception,

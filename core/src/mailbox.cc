@@ -9,7 +9,9 @@
 
 namespace millrace {
 
-Mailbox::Mailbox() { reopen_wake_fd(); }
+Mailbox::Mailbox() {
+  reopen_wake_fd();
+}
 
 void Mailbox::reopen_wake_fd() {
   UniqueFd fd(sys::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -34,7 +36,8 @@ void Mailbox::stop() noexcept {
 }
 
 void Mailbox::wake() noexcept {
-  // The first who finds the loop asleep wakes it; the exchange keeps the others from doing it again.
+  // The first who finds the loop asleep wakes it; the exchange keeps the others from doing it
+  // again.
   if (!asleep_.load(std::memory_order_seq_cst) || !asleep_.exchange(false)) return;
   const int saved = errno;  // stop() may interrupt anything
   const std::uint64_t one = 1;

@@ -4,7 +4,8 @@
 //
 // The eventfd is written only when the loop may be asleep. Both sides first store, then load, all
 // sequentially consistent, so that they cannot both miss each other:
-//   post:  pending_ = true;  if (asleep_) wake       loop:  asleep_ = true;  if (pending_) do not wait
+//   post:  pending_ = true;  if (asleep_) wake       loop:  asleep_ = true;  if (pending_) do not
+//   wait
 // It is registered edge-triggered and never read: each write is an edge of its own.
 #pragma once
 

@@ -31,7 +31,9 @@ static_assert(EPOLLIN == 0x001 && EPOLLOUT == 0x004 && EPOLLERR == 0x008 && EPOL
 
 }  // namespace
 
-Poller::Poller() { reopen(); }
+Poller::Poller() {
+  reopen();
+}
 
 void Poller::reopen() {
   UniqueFd fd(sys::epoll_create1(EPOLL_CLOEXEC));
@@ -56,7 +58,9 @@ int Poller::modify(int fd, Interest interest, Slot& slot) noexcept {
   return control(EPOLL_CTL_MOD, fd, mask_for(interest), data_for(slot));
 }
 
-int Poller::remove(int fd) noexcept { return control(EPOLL_CTL_DEL, fd, 0, 0); }
+int Poller::remove(int fd) noexcept {
+  return control(EPOLL_CTL_DEL, fd, 0, 0);
+}
 
 int Poller::add_wake_up(int fd) noexcept {
   return control(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, kWakeUp);

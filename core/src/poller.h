@@ -1,5 +1,5 @@
-// Poller is the epoll instance of a loop: registrations, and the batch of the last wait. It lives in
-// a loop, in the loop's thread.
+// Poller is the epoll instance of a loop: registrations, and the batch of the last wait. It lives
+// in a loop, in the loop's thread.
 //
 // A registration's data is the target's slot with 16 bits of the object's id on top: an event for
 // an object that has since died, or has died and been followed by another in the same slot, is

@@ -2,6 +2,8 @@
 // -Wl,--wrap=NAME puts its own kernel under the unchanged product.
 #pragma once
 
+#include <ctime>
+
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -10,15 +12,21 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include <ctime>
-
 namespace millrace::sys {
 
-inline int close(int fd) { return ::close(fd); }
-inline ssize_t read(int fd, void* to, size_t n) { return ::read(fd, to, n); }
-inline ssize_t write(int fd, const void* from, size_t n) { return ::write(fd, from, n); }
+inline int close(int fd) {
+  return ::close(fd);
+}
+inline ssize_t read(int fd, void* to, size_t n) {
+  return ::read(fd, to, n);
+}
+inline ssize_t write(int fd, const void* from, size_t n) {
+  return ::write(fd, from, n);
+}
 
-inline int epoll_create1(int flags) { return ::epoll_create1(flags); }
+inline int epoll_create1(int flags) {
+  return ::epoll_create1(flags);
+}
 inline int epoll_ctl(int ep, int op, int fd, epoll_event* event) {
   return ::epoll_ctl(ep, op, fd, event);
 }
@@ -28,19 +36,27 @@ inline int epoll_wait(int ep, epoll_event* events, int max, int timeout_ms) {
 inline int epoll_pwait2(int ep, epoll_event* events, int max, const timespec* timeout) {
   return ::epoll_pwait2(ep, events, max, timeout, nullptr);
 }
-inline int eventfd(unsigned value, int flags) { return ::eventfd(value, flags); }
-inline int timerfd_create(clockid_t clock, int flags) { return ::timerfd_create(clock, flags); }
+inline int eventfd(unsigned value, int flags) {
+  return ::eventfd(value, flags);
+}
+inline int timerfd_create(clockid_t clock, int flags) {
+  return ::timerfd_create(clock, flags);
+}
 inline int timerfd_settime(int fd, int flags, const itimerspec* to) {
   return ::timerfd_settime(fd, flags, to, nullptr);
 }
-inline int signalfd(int fd, const sigset_t* mask, int flags) { return ::signalfd(fd, mask, flags); }
+inline int signalfd(int fd, const sigset_t* mask, int flags) {
+  return ::signalfd(fd, mask, flags);
+}
 inline int pthread_sigmask(int how, const sigset_t* set, sigset_t* old) {
   return ::pthread_sigmask(how, set, old);
 }
 inline int sigtimedwait(const sigset_t* set, const timespec* timeout) {
   return ::sigtimedwait(set, nullptr, timeout);
 }
-inline int clock_gettime(clockid_t id, timespec* to) { return ::clock_gettime(id, to); }
+inline int clock_gettime(clockid_t id, timespec* to) {
+  return ::clock_gettime(id, to);
+}
 
 inline void* mmap(size_t n) {
   return ::mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -48,6 +64,8 @@ inline void* mmap(size_t n) {
 inline void* mremap(void* old, size_t old_size, size_t new_size) {
   return ::mremap(old, old_size, new_size, MREMAP_MAYMOVE);
 }
-inline int munmap(void* at, size_t n) { return ::munmap(at, n); }
+inline int munmap(void* at, size_t n) {
+  return ::munmap(at, n);
+}
 
 }  // namespace millrace::sys

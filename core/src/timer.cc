@@ -18,7 +18,9 @@ void TimerNode::start(EventLoop& loop, Delay delay) {
   LoopCore::of(loop).start_timer(*this, delay.value());
 }
 
-void TimerNode::cancel(EventLoop& loop) noexcept { LoopCore::of(loop).cancel_timer(*this); }
+void TimerNode::cancel(EventLoop& loop) noexcept {
+  LoopCore::of(loop).cancel_timer(*this);
+}
 
 void TimerNode::take_place_of(TimerNode& other) noexcept {
   tick_ = other.tick_;

@@ -1,7 +1,8 @@
-#include <cerrno>
 #include <millrace/unique_fd.h>
 
 #include "syscalls.h"
+
+#include <cerrno>
 
 namespace millrace {
 

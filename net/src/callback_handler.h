@@ -1,5 +1,5 @@
-// CallbackHandler makes a ConnectionHandler of a table of lambdas. It lives as long as the Server or
-// Client that was given them; loop's thread.
+// CallbackHandler makes a ConnectionHandler of a table of lambdas. It lives as long as the Server
+// or Client that was given them; loop's thread.
 #pragma once
 
 #include <millrace/connection_handler.h>

@@ -15,7 +15,8 @@
 
 namespace millrace {
 
-// Outlives its Client by the rest of the iteration, because a callback that it holds may be running.
+// Outlives its Client by the rest of the iteration, because a callback that it holds may be
+// running.
 class Client::Core final : public ConnectionOwner {
  public:
   Core(EventLoop& loop, const ClientOptions& options)
@@ -75,10 +76,10 @@ void Client::Core::connect(const SocketAddress& address) {
 }
 
 void Client::Core::attempt() {
-  connector_ = Connector::start(loop_, address_, options_,
-                                [this](UniqueFd socket, std::error_code failure) {
-                                  handle_result(std::move(socket), failure);
-                                });
+  connector_ =
+      Connector::start(loop_, address_, options_, [this](UniqueFd socket, std::error_code failure) {
+        handle_result(std::move(socket), failure);
+      });
 }
 
 void Client::Core::handle_result(UniqueFd socket, std::error_code failure) {
@@ -99,7 +100,9 @@ void Client::Core::handle_failure(std::error_code why) {
   handler_->on_connect_failed(why);
 }
 
-void Client::Core::connection_ended() { try_again_later(); }
+void Client::Core::connection_ended() {
+  try_again_later();
+}
 
 bool Client::Core::wants_reconnect() const noexcept {
   const ReconnectOptions& reconnect = options_.reconnect;
@@ -172,10 +175,20 @@ Client::~Client() {
   services.bury(std::move(core_));
 }
 
-void Client::connect(std::string_view address) { connect(SocketAddress::parse(address)); }
-void Client::connect(const SocketAddress& address) { core_->connect(address); }
-void Client::close() { core_->close(); }
-Client::State Client::state() const noexcept { return core_->state(); }
-Connection* Client::connection() const noexcept { return core_->connection(); }
+void Client::connect(std::string_view address) {
+  connect(SocketAddress::parse(address));
+}
+void Client::connect(const SocketAddress& address) {
+  core_->connect(address);
+}
+void Client::close() {
+  core_->close();
+}
+Client::State Client::state() const noexcept {
+  return core_->state();
+}
+Connection* Client::connection() const noexcept {
+  return core_->connection();
+}
 
 }  // namespace millrace

@@ -15,8 +15,12 @@
 namespace millrace {
 namespace {
 
-ConnectionCore& core(Connection& c) { return ConnectionCore::of(c); }
-const ConnectionCore& core(const Connection& c) { return ConnectionCore::of(c); }
+ConnectionCore& core(Connection& c) {
+  return ConnectionCore::of(c);
+}
+const ConnectionCore& core(const Connection& c) {
+  return ConnectionCore::of(c);
+}
 
 template <class Ask>
 SocketAddress ask_address(Ask&& ask) {
@@ -28,11 +32,15 @@ SocketAddress ask_address(Ask&& ask) {
 
 }  // namespace
 
-bool Connection::send(ByteView bytes) { return core(*this).send_bytes(bytes, {}); }
+bool Connection::send(ByteView bytes) {
+  return core(*this).send_bytes(bytes, {});
+}
 bool Connection::send_together(ByteView first, ByteView second) {
   return core(*this).send_bytes(first, second);
 }
-bool Connection::send(SharedBytes bytes) { return core(*this).send_shared(std::move(bytes)); }
+bool Connection::send(SharedBytes bytes) {
+  return core(*this).send_shared(std::move(bytes));
+}
 bool Connection::try_send(ByteView bytes) {
   ConnectionCore& self = core(*this);
   if (!self.open_for_sending()) return false;
@@ -43,11 +51,19 @@ bool Connection::try_send(ByteView bytes) {
 bool Connection::send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length_bytes) {
   return core(*this).send_file(std::move(file), offset, length_bytes);
 }
-SendWriter Connection::writer(std::size_t bytes) { return SendWriter(core(*this), bytes); }
-void Connection::flush() { core(*this).flush_now(); }
-std::size_t Connection::queued_bytes() const noexcept { return core(*this).output_.bytes(); }
+SendWriter Connection::writer(std::size_t bytes) {
+  return SendWriter(core(*this), bytes);
+}
+void Connection::flush() {
+  core(*this).flush_now();
+}
+std::size_t Connection::queued_bytes() const noexcept {
+  return core(*this).output_.bytes();
+}
 
-void Connection::end() { core(*this).end_output(); }
+void Connection::end() {
+  core(*this).end_output();
+}
 void Connection::close(std::error_code why, std::string_view detail) {
   core(*this).close_gracefully(why, detail);
 }
@@ -63,15 +79,25 @@ std::string_view Connection::close_detail() const noexcept {
   return rare ? std::string_view(rare->detail) : std::string_view();
 }
 
-void Connection::pause_reading() { core(*this).pause(); }
-void Connection::resume_reading() { core(*this).resume(); }
+void Connection::pause_reading() {
+  core(*this).pause();
+}
+void Connection::resume_reading() {
+  core(*this).resume();
+}
 bool Connection::reading_paused() const noexcept {
   return core(*this).has(ConnectionCore::kPaused);
 }
-ByteView Connection::unconsumed() const noexcept { return core(*this).input_.view(); }
+ByteView Connection::unconsumed() const noexcept {
+  return core(*this).input_.view();
+}
 
-void Connection::set_handler(ConnectionHandler& handler) { core(*this).switch_handler(handler); }
-ConnectionHandler& Connection::handler() const noexcept { return *core(*this).handler_; }
+void Connection::set_handler(ConnectionHandler& handler) {
+  core(*this).switch_handler(handler);
+}
+ConnectionHandler& Connection::handler() const noexcept {
+  return *core(*this).handler_;
+}
 
 void Connection::put_context(std::unique_ptr<ContextBase> context) {
   // The old one dies after the new one is in place: its destructor may look for its successor.
@@ -81,7 +107,9 @@ Connection::ContextBase* Connection::find_context() const noexcept {
   return core(*this).context_.get();
 }
 
-EventLoop& Connection::loop() const noexcept { return core(*this).IoTarget::loop(); }
+EventLoop& Connection::loop() const noexcept {
+  return core(*this).IoTarget::loop();
+}
 std::uint64_t Connection::id() const noexcept {
   return Slot::of(const_cast<ConnectionCore*>(&core(*this))).id;
 }
@@ -92,16 +120,15 @@ ConnectionRef Connection::ref() const noexcept {
 
 Connection* ConnectionRef::get() const noexcept {
   if (!slot_ || !loop_.alive() || slot_->id != id_) return nullptr;
-  auto* core = static_cast<ConnectionCore*>(static_cast<IoTarget*>(
-      const_cast<Slot*>(slot_)->object()));
+  auto* core =
+      static_cast<ConnectionCore*>(static_cast<IoTarget*>(const_cast<Slot*>(slot_)->object()));
   return core->ended() ? nullptr : core;
 }
 
 SocketAddress Connection::peer() const noexcept {
   const ConnectionCore& self = core(*this);
-  return self.peer_port_ != 0 || !self.rare_
-             ? SocketAddress::ipv4(self.peer_v4_, self.peer_port_)
-             : self.rare_->peer_v6;
+  return self.peer_port_ != 0 || !self.rare_ ? SocketAddress::ipv4(self.peer_v4_, self.peer_port_)
+                                             : self.rare_->peer_v6;
 }
 
 SocketAddress Connection::local() const noexcept {

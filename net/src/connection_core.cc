@@ -126,7 +126,9 @@ void ConnectionCore::handle_io(IoEvents events) {
   settle();
 }
 
-void ConnectionCore::handle_flush() { settle(); }
+void ConnectionCore::handle_flush() {
+  settle();
+}
 
 void ConnectionCore::settle_all() noexcept {
   if (callbacks_ > 0 || ended()) return;
@@ -235,9 +237,9 @@ void ConnectionCore::finish() noexcept {
 void ConnectionCore::check_invariants() const noexcept {
 #ifndef NDEBUG
   if (output_.empty()) return;
-  MILLRACE_CHECK(has(kBlocked) ? silenced() || millrace::has(interest(), Interest::write)
-                                               : flush_requested(),
-                 "invariant 1: bytes are queued and nothing will send them");
+  MILLRACE_CHECK(
+      has(kBlocked) ? silenced() || millrace::has(interest(), Interest::write) : flush_requested(),
+      "invariant 1: bytes are queued and nothing will send them");
 #endif
 }
 

@@ -1,5 +1,5 @@
-// ConnectionCore is what a Connection is made of. It lives in its loop's slab: made by a Server or a
-// Client, ended by finish(), destroyed by the loop's graveyard at the end of that iteration and
+// ConnectionCore is what a Connection is made of. It lives in its loop's slab: made by a Server or
+// a Client, ended by finish(), destroyed by the loop's graveyard at the end of that iteration and
 // nowhere else. Loop's thread only.
 //
 // Everything that happens to a connection first changes its flags and queues; settle() then brings
@@ -123,10 +123,9 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
   // With none of these, nothing queued and reading asked for, there is nothing to settle.
-  static constexpr std::uint32_t kUnsettled = kPaused | kRedeliver | kPeerEnded | kPeerEndOwed |
-                                              kEndRequested | kClosing | kWriteFailed | kFailed |
-                                              kFinished | kBlocked | kAboveHigh | kTimersChanged |
-                                              kFlushedEarly;
+  static constexpr std::uint32_t kUnsettled =
+      kPaused | kRedeliver | kPeerEnded | kPeerEndOwed | kEndRequested | kClosing | kWriteFailed |
+      kFailed | kFinished | kBlocked | kAboveHigh | kTimersChanged | kFlushedEarly;
   static constexpr std::uint32_t kNotOpen = kClosing | kFailed | kFinished;
   static constexpr std::uint32_t kStopsDelivery = kPaused | kSwitched | kNotOpen;
 

@@ -87,9 +87,9 @@ void ConnectionCore::keep(ByteView rest, std::size_t expected) noexcept {
   const std::size_t limit = options().limits.receive_bytes;
   try {
     if (const std::size_t most = std::max(rest.size(), expected); most > limit) {
-      return close_gracefully(error::receive_buffer_overflow,
-                              std::to_string(most) + " bytes unconsumed or expected, limit " +
-                                  std::to_string(limit));
+      return close_gracefully(
+          error::receive_buffer_overflow,
+          std::to_string(most) + " bytes unconsumed or expected, limit " + std::to_string(limit));
     }
     input_.keep(rest, expected, pool());
   } catch (const std::bad_alloc&) {

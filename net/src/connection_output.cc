@@ -1,5 +1,5 @@
-// How a connection sends: into its queue, and from there to the kernel when a callback returns, when
-// enough has come together, or when EPOLLOUT says that there is room again.
+// How a connection sends: into its queue, and from there to the kernel when a callback returns,
+// when enough has come together, or when EPOLLOUT says that there is room again.
 #include <millrace/check.h>
 #include <millrace/error.h>
 #include <millrace/send_writer.h>

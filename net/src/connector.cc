@@ -67,9 +67,13 @@ bool Connector::connected_to_itself() const noexcept {
   return SocketAddress::from_native(native, size) == address_;
 }
 
-void Connector::handle_flush() { report({}, failed_); }
+void Connector::handle_flush() {
+  report({}, failed_);
+}
 
-void Connector::handle_timer() { report({}, ETIMEDOUT); }
+void Connector::handle_timer() {
+  report({}, ETIMEDOUT);
+}
 
 void Connector::report(UniqueFd socket, int error) {
   Result result = std::move(result_);
@@ -83,6 +87,8 @@ void Connector::cancel() noexcept {
   bury();
 }
 
-void Connector::handle_burial() noexcept { loop().services().slab<Connector>().destroy(this); }
+void Connector::handle_burial() noexcept {
+  loop().services().slab<Connector>().destroy(this);
+}
 
 }  // namespace millrace

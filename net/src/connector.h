@@ -1,6 +1,6 @@
 // Connector makes one non-blocking attempt to connect and reports its one result from the loop,
-// never from inside start(). It lives in the loop's slab from start() until that result or cancel().
-// Loop's thread.
+// never from inside start(). It lives in the loop's slab from start() until that result or
+// cancel(). Loop's thread.
 #pragma once
 
 #include <millrace/function.h>

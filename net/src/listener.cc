@@ -168,9 +168,9 @@ class Listener::Core final : public IoTarget, public TimerNode {
     if (on_failure_) {
       on_failure_(system_error_code(error));
     } else {
-      log::write(log::Level::error, fmt::format("listener {}: accept4: {}; it accepts no more",
-                                                address().to_string(),
-                                                system_error_code(error).message()));
+      log::write(log::Level::error,
+                 fmt::format("listener {}: accept4: {}; it accepts no more", address().to_string(),
+                             system_error_code(error).message()));
     }
     return false;
   }
@@ -229,14 +229,26 @@ Listener::~Listener() {
   if (core_) core_->end();
 }
 
-SocketAddress Listener::address() const { return core_->address(); }
-void Listener::pause() noexcept { core_->pause(); }
-void Listener::resume() noexcept { core_->resume(); }
-bool Listener::paused() const noexcept { return core_->paused(); }
-void Listener::retry() noexcept { core_->retry(); }
+SocketAddress Listener::address() const {
+  return core_->address();
+}
+void Listener::pause() noexcept {
+  core_->pause();
+}
+void Listener::resume() noexcept {
+  core_->resume();
+}
+bool Listener::paused() const noexcept {
+  return core_->paused();
+}
+void Listener::retry() noexcept {
+  core_->retry();
+}
 void Listener::on_failure(Function<void(std::error_code)> callback) {
   core_->on_failure(std::move(callback));
 }
-ListenerStats Listener::stats() const noexcept { return core_->stats(); }
+ListenerStats Listener::stats() const noexcept {
+  return core_->stats();
+}
 
 }  // namespace millrace

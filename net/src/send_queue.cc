@@ -30,15 +30,21 @@ struct FileRange {
 };
 
 // Of a block of kind kShared, kFile.
-SharedBytes& shared(Block& block) { return *std::launder(reinterpret_cast<SharedBytes*>(block.bytes())); }
-FileRange& file(Block& block) { return *std::launder(reinterpret_cast<FileRange*>(block.bytes())); }
+SharedBytes& shared(Block& block) {
+  return *std::launder(reinterpret_cast<SharedBytes*>(block.bytes()));
+}
+FileRange& file(Block& block) {
+  return *std::launder(reinterpret_cast<FileRange*>(block.bytes()));
+}
 
 iovec part_of(Block& block) {
   const std::byte* bytes = block.kind == kShared ? shared(block).view().data() : block.bytes();
   return {const_cast<std::byte*>(bytes) + block.begin, block.filled()};
 }
 
-iovec part_of(ByteView view) { return {const_cast<std::byte*>(view.data()), view.size()}; }
+iovec part_of(ByteView view) {
+  return {const_cast<std::byte*>(view.data()), view.size()};
+}
 
 }  // namespace
 

@@ -1,12 +1,13 @@
-// SendQueue holds what a connection has accepted and the kernel has not: small writes coalesced into
-// pooled blocks, shared payloads by reference, file ranges, in order. It lives in a connection, in
-// the loop's thread; whoever destroys it clears it first.
+// SendQueue holds what a connection has accepted and the kernel has not: small writes coalesced
+// into pooled blocks, shared payloads by reference, file ranges, in order. It lives in a
+// connection, in the loop's thread; whoever destroys it clears it first.
 //
 // Invariants:
 // 1. bytes_ is the sum of what its blocks hold; a queue of no bytes holds no block, except while a
 //    writer has room reserved at its end.
 // 2. Every block but the last holds at least one byte.
-// 3. What flush() reports as blocked is what the kernel refused: there is nothing to gain from asking
+// 3. What flush() reports as blocked is what the kernel refused: there is nothing to gain from
+// asking
 //    again before EPOLLOUT.
 #pragma once
 

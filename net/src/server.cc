@@ -16,7 +16,8 @@
 
 namespace millrace {
 
-// Outlives its Server by the rest of the iteration, because a callback that it holds may be running.
+// Outlives its Server by the rest of the iteration, because a callback that it holds may be
+// running.
 class Server::Core final : public ConnectionOwner {
  public:
   Core(EventLoop& loop, const ServerOptions& options)
@@ -194,15 +195,29 @@ Server::~Server() {
   services.bury(std::move(core_));
 }
 
-void Server::listen(std::string_view address) { listen(SocketAddress::parse(address)); }
-void Server::listen(const SocketAddress& address) { core_->listen(address); }
-SocketAddress Server::address() const { return core_->address(); }
-void Server::stop_accepting() { core_->stop_accepting(); }
+void Server::listen(std::string_view address) {
+  listen(SocketAddress::parse(address));
+}
+void Server::listen(const SocketAddress& address) {
+  core_->listen(address);
+}
+SocketAddress Server::address() const {
+  return core_->address();
+}
+void Server::stop_accepting() {
+  core_->stop_accepting();
+}
 void Server::drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done) {
   core_->drain(deadline, std::move(done));
 }
-std::size_t Server::connection_count() const noexcept { return core_->connection_count(); }
-void Server::for_each(Function<void(Connection&)> visit) { core_->for_each(visit); }
-ServerStats Server::stats() const noexcept { return core_->stats(); }
+std::size_t Server::connection_count() const noexcept {
+  return core_->connection_count();
+}
+void Server::for_each(Function<void(Connection&)> visit) {
+  core_->for_each(visit);
+}
+ServerStats Server::stats() const noexcept {
+  return core_->stats();
+}
 
 }  // namespace millrace

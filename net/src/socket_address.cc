@@ -40,7 +40,9 @@ sa_family_t family_in(const unsigned char* bytes) noexcept {
   return as<sockaddr>(bytes).sa_family;
 }
 
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
+std::string quoted(std::string_view text) {
+  return "'" + std::string(text) + "'";
+}
 
 // The parsers below say what is wrong by throwing it; try_parse() catches.
 struct Wrong {
@@ -133,7 +135,9 @@ SocketAddress SocketAddress::parse(std::string_view text) {
 SocketAddress SocketAddress::loopback(std::uint16_t port) noexcept {
   return ipv4(INADDR_LOOPBACK, port);
 }
-SocketAddress SocketAddress::any(std::uint16_t port) noexcept { return ipv4(INADDR_ANY, port); }
+SocketAddress SocketAddress::any(std::uint16_t port) noexcept {
+  return ipv4(INADDR_ANY, port);
+}
 SocketAddress SocketAddress::ipv4(std::uint32_t host_order, std::uint16_t port) noexcept {
   sockaddr_in native{};
   native.sin_family = AF_INET;

@@ -41,8 +41,7 @@ void StoredInput::make_room(std::size_t room, BlockPool& pool) {
   block_ = pool.grow(block_, wanted);
 }
 
-ByteView StoredInput::joined(const Window& window, std::size_t n,
-                             LoopServices& services) noexcept {
+ByteView StoredInput::joined(const Window& window, std::size_t n, LoopServices& services) noexcept {
   if (window.in_place) {
     block_->end += n;
     return view();
@@ -55,8 +54,8 @@ ByteView StoredInput::joined(const Window& window, std::size_t n,
 
 void StoredInput::keep(ByteView rest, std::size_t expected, BlockPool& pool) {
   if (rest.empty() && expected == 0) return clear(pool);
-  const bool in_place = block_ && rest.data() >= block_->bytes() &&
-                        rest.data() <= block_->bytes() + block_->capacity;
+  const bool in_place =
+      block_ && rest.data() >= block_->bytes() && rest.data() <= block_->bytes() + block_->capacity;
   if (in_place && (expected > rest.size() || rest.size() >= block_->capacity / 8)) {
     block_->begin = static_cast<std::size_t>(rest.data() - block_->bytes());
     block_->end = block_->begin + rest.size();

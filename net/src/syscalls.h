@@ -13,16 +13,28 @@
 
 namespace millrace::sys {
 
-inline int socket(int domain, int type, int protocol) { return ::socket(domain, type, protocol); }
-inline int bind(int fd, const sockaddr* to, socklen_t n) { return ::bind(fd, to, n); }
-inline int listen(int fd, int backlog) { return ::listen(fd, backlog); }
+inline int socket(int domain, int type, int protocol) {
+  return ::socket(domain, type, protocol);
+}
+inline int bind(int fd, const sockaddr* to, socklen_t n) {
+  return ::bind(fd, to, n);
+}
+inline int listen(int fd, int backlog) {
+  return ::listen(fd, backlog);
+}
 inline int accept4(int fd, sockaddr* from, socklen_t* n, int flags) {
   return ::accept4(fd, from, n, flags);
 }
-inline int connect(int fd, const sockaddr* to, socklen_t n) { return ::connect(fd, to, n); }
-inline int shutdown(int fd, int how) { return ::shutdown(fd, how); }
+inline int connect(int fd, const sockaddr* to, socklen_t n) {
+  return ::connect(fd, to, n);
+}
+inline int shutdown(int fd, int how) {
+  return ::shutdown(fd, how);
+}
 
-inline ssize_t recv(int fd, void* to, size_t n, int flags) { return ::recv(fd, to, n, flags); }
+inline ssize_t recv(int fd, void* to, size_t n, int flags) {
+  return ::recv(fd, to, n, flags);
+}
 inline ssize_t send(int fd, const void* from, size_t n, int flags) {
   return ::send(fd, from, n, flags);
 }
@@ -39,9 +51,15 @@ inline int getsockopt(int fd, int level, int name, void* value, socklen_t* n) {
 inline int setsockopt(int fd, int level, int name, const void* value, socklen_t n) {
   return ::setsockopt(fd, level, name, value, n);
 }
-inline int getsockname(int fd, sockaddr* to, socklen_t* n) { return ::getsockname(fd, to, n); }
-inline int getpeername(int fd, sockaddr* to, socklen_t* n) { return ::getpeername(fd, to, n); }
-inline int ioctl(int fd, unsigned long request, int* value) { return ::ioctl(fd, request, value); }
+inline int getsockname(int fd, sockaddr* to, socklen_t* n) {
+  return ::getsockname(fd, to, n);
+}
+inline int getpeername(int fd, sockaddr* to, socklen_t* n) {
+  return ::getpeername(fd, to, n);
+}
+inline int ioctl(int fd, unsigned long request, int* value) {
+  return ::ioctl(fd, request, value);
+}
 
 inline int pthread_sigmask(int how, const sigset_t* set, sigset_t* old) {
   return ::pthread_sigmask(how, set, old);

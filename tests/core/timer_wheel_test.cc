@@ -1,9 +1,9 @@
 #include "timer_wheel.h"
 
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace millrace {
 namespace {

@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
-
 #include "examples/programs.h"
+
+#include <gtest/gtest.h>
 
 namespace millrace::test {
 namespace {
@@ -63,7 +63,8 @@ TEST_F(Chat, ShowsTheDoorToAMemberThatDoesNotRead) {
   RawSocket ann = join("ann", 2);
   const std::string line = frame(std::string(100'000, 'x'));
   std::string heard;
-  // Until ann is told that deaf has gone; bounded, because each line takes its share of his patience.
+  // Until ann is told that deaf has gone; bounded, because each line takes its share of his
+  // patience.
   for (int i = 0; i < 400 && heard.find("deaf has gone") == std::string::npos; ++i) {
     ann.send_all(line);
     heard += ann.receive_some();

@@ -1,4 +1,3 @@
-#include <gtest/gtest.h>
 #include <millrace/millrace.h>
 
 #include "examples/programs.h"
@@ -6,6 +5,8 @@
 #include <csignal>
 #include <fstream>
 #include <sstream>
+
+#include <gtest/gtest.h>
 
 namespace millrace::test {
 namespace {
@@ -69,7 +70,8 @@ TEST_P(EchoServer, StaysSmallBesideAPeerThatDoesNotReadAndServesOthers) {
   RawSocket deaf = RawSocket::connect_to(server.address());
   const std::string block = message(std::string(60'000, 'd'));
   std::size_t sent = 0;
-  // Until the server stops reading and the kernel's buffers are full, twice in a row a little later.
+  // Until the server stops reading and the kernel's buffers are full, twice in a row a little
+  // later.
   for (int refused = 0; refused < 2 && sent < 200'000'000;) {
     const std::size_t n = deaf.send_some(block);
     sent += n;
@@ -132,8 +134,8 @@ TEST(EchoServerStart, NamesAPortThatIsTaken) {
   const RawSocket taken = RawSocket::listen();
   Program program({bin("echo_server"), "--listen", taken.address().to_string()});
   EXPECT_EQ(program.wait(), 1);
-  EXPECT_EQ(program.read_error_line(), "echo_server: bind " + taken.address().to_string() +
-                                           ": Address already in use");
+  EXPECT_EQ(program.read_error_line(),
+            "echo_server: bind " + taken.address().to_string() + ": Address already in use");
 }
 
 TEST(EchoClient, SendsItsInputAndPrintsWhatComesBack) {
@@ -151,10 +153,12 @@ TEST(EchoClient, CarriesALargeFileThroughUnchanged) {
   ServerProgram server("echo_server");
   std::string text;
   for (int i = 0; i < 300'000; ++i) text += std::to_string(i) + "\n";
-  const std::string path = ::testing::TempDir() + "/echo_client_input_" + std::to_string(::getpid());
+  const std::string path =
+      ::testing::TempDir() + "/echo_client_input_" + std::to_string(::getpid());
   std::ofstream(path) << text;
-  Program client({"/bin/sh", "-c",
-                  "exec " + bin("echo_client") + " --connect " + server.address_text() + " < " + path});
+  Program client(
+      {"/bin/sh", "-c",
+       "exec " + bin("echo_client") + " --connect " + server.address_text() + " < " + path});
   EXPECT_EQ(client.read_rest(), text);
   EXPECT_EQ(client.wait(), 0);
   ::unlink(path.c_str());

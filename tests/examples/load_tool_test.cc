@@ -1,18 +1,23 @@
-#include <gtest/gtest.h>
-
 #include "examples/programs.h"
 
 #include <fstream>
 #include <thread>
 
+#include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 namespace millrace::test {
 namespace {
 
 std::vector<std::string> load(const std::string& address, std::vector<std::string> more) {
-  std::vector<std::string> command = {bin("millrace-bench"), "echo",     "--connect", address,
-                                      "--duration",          "300ms",    "--warmup",  "50ms",
+  std::vector<std::string> command = {bin("millrace-bench"),
+                                      "echo",
+                                      "--connect",
+                                      address,
+                                      "--duration",
+                                      "300ms",
+                                      "--warmup",
+                                      "50ms",
                                       "--verify"};
   command.insert(command.end(), more.begin(), more.end());
   return command;
@@ -49,14 +54,15 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_P(LoadTool, VerifiesEveryByteAndWritesWhatItFound) {
   ServerProgram server(GetParam().server, GetParam().server_options);
-  const std::string path = ::testing::TempDir() + "/load_" + GetParam().name +
-                           std::to_string(::getpid()) + ".json";
+  const std::string path =
+      ::testing::TempDir() + "/load_" + GetParam().name + std::to_string(::getpid()) + ".json";
   auto options = GetParam().load_options;
   options.insert(options.end(), {"--json", path});
   Program tool(load(server.address_text(), options));
   const std::string table = tool.read_rest();
   EXPECT_EQ(tool.wait(), 0) << table;
-  for (const char* row : {"messages", "msg/s", "MB/s", "p50", "p90", "p99", "p99.9", "p99.99", "max"}) {
+  for (const char* row :
+       {"messages", "msg/s", "MB/s", "p50", "p90", "p99", "p99.9", "p99.99", "max"}) {
     EXPECT_NE(table.find(row), std::string::npos) << row << " is missing in\n" << table;
   }
   const auto json = nlohmann::json::parse(std::ifstream(path));

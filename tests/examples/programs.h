@@ -6,17 +6,19 @@
 #include "support/process.h"
 #include "support/raw_socket.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include <poll.h>
+
 namespace millrace::test {
 
-inline std::string bin(const std::string& name) { return MILLRACE_BIN "/" + name; }
+inline std::string bin(const std::string& name) {
+  return MILLRACE_BIN "/" + name;
+}
 
 // A server on a port that the kernel chose. Ended with the object.
 class ServerProgram : public Program {
@@ -54,7 +56,9 @@ inline std::string receive(RawSocket& peer, std::size_t n) {
   return all;
 }
 
-inline std::string receive_all(RawSocket& peer) { return receive(peer, SIZE_MAX / 2); }
+inline std::string receive_all(RawSocket& peer) {
+  return receive(peer, SIZE_MAX / 2);
+}
 
 inline std::string frame(const std::string& payload) {
   const auto n = static_cast<std::uint32_t>(payload.size());

@@ -1,9 +1,9 @@
-#include <gtest/gtest.h>
-
 #include "examples/programs.h"
 
 #include <csignal>
 #include <fstream>
+
+#include <gtest/gtest.h>
 
 namespace millrace::test {
 namespace {

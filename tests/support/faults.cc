@@ -1,17 +1,17 @@
 #include "support/faults.h"
 
-#include <sys/epoll.h>
-#include <sys/sendfile.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <vector>
+
+#include <sys/epoll.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
 
 namespace millrace::test {
 namespace {
@@ -88,7 +88,9 @@ std::uint64_t Faults::count(Call call) const {
   return counts[static_cast<std::size_t>(call)].load(std::memory_order_relaxed);
 }
 
-void Faults::advance_clock(std::chrono::nanoseconds by) { clock_offset_ns += by.count(); }
+void Faults::advance_clock(std::chrono::nanoseconds by) {
+  clock_offset_ns += by.count();
+}
 
 }  // namespace millrace::test
 

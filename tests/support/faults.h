@@ -1,7 +1,7 @@
-// Faults under the product's system calls, by script: "the 3rd recv on this descriptor says EAGAIN",
-// "accept4 says ENFILE five times", "send takes 1 byte". The product is unchanged and does not know:
-// the linker leads its calls through here (-Wl,--wrap). Without a script everything goes to the
-// kernel. Also counts calls, and can move the monotonic clock forward.
+// Faults under the product's system calls, by script: "the 3rd recv on this descriptor says
+// EAGAIN", "accept4 says ENFILE five times", "send takes 1 byte". The product is unchanged and does
+// not know: the linker leads its calls through here (-Wl,--wrap). Without a script everything goes
+// to the kernel. Also counts calls, and can move the monotonic clock forward.
 //
 //   Faults faults;                                         // ends all scripts when it goes
 //   faults.on(Call::recv, Fault::fail(ECONNRESET), {.skip = 2});
@@ -33,8 +33,8 @@ enum class Call {
 };
 
 struct Fault {
-  int error = 0;                        // the call is not made and fails so
-  std::optional<std::size_t> at_most;   // recv, send, sendmsg, sendfile: of that many bytes only
+  int error = 0;                       // the call is not made and fails so
+  std::optional<std::size_t> at_most;  // recv, send, sendmsg, sendfile: of that many bytes only
   static Fault fail(int errno_value) { return {errno_value, {}}; }
   static Fault shorten(std::size_t bytes) { return {0, bytes}; }
 };

@@ -13,7 +13,6 @@
 // Whatever uses the loop is a local of the test: it goes before the loop does.
 #pragma once
 
-#include <gtest/gtest.h>
 #include <millrace/connection_handler.h>
 #include <millrace/event_loop.h>
 #include <millrace/loop_services.h>
@@ -30,6 +29,8 @@
 #include <string>
 #include <system_error>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace millrace::test {
 
@@ -48,13 +49,13 @@ struct Recorder : ConnectionHandler {
   int peer_ended = 0;
   int closed = 0;
   int connect_failed = 0;
-  std::string received;                    // of all connections
-  Connection* last = nullptr;              // the one opened last, while it lives
+  std::string received;        // of all connections
+  Connection* last = nullptr;  // the one opened last, while it lives
   std::set<Connection*> live;
-  std::vector<std::error_code> reasons;    // of on_close
-  std::vector<std::error_code> failures;   // of on_connect_failed
-  std::string detail;                      // close_detail() of the last on_close
-  std::vector<std::string> events;         // "open", "data", "drained", "end", "close", in order
+  std::vector<std::error_code> reasons;   // of on_close
+  std::vector<std::error_code> failures;  // of on_connect_failed
+  std::string detail;                     // close_detail() of the last on_close
+  std::vector<std::string> events;        // "open", "data", "drained", "end", "close", in order
 
   void on_open(Connection& c) override {
     EXPECT_TRUE(live.insert(&c).second) << "opened twice";

@@ -1,5 +1,11 @@
 #include "support/process.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <stdexcept>
+#include <utility>
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -9,12 +15,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <stdexcept>
-#include <utility>
 
 extern char** environ;
 
@@ -108,8 +108,12 @@ Program::~Program() {
   ::close(error_);
 }
 
-std::string Program::read_line() { return line_of(output_); }
-std::string Program::read_error_line() { return line_of(error_); }
+std::string Program::read_line() {
+  return line_of(output_);
+}
+std::string Program::read_error_line() {
+  return line_of(error_);
+}
 
 std::string Program::read_rest() {
   std::string rest;
@@ -128,7 +132,9 @@ void Program::close_input() {
   if (input_ >= 0) ::close(std::exchange(input_, -1));
 }
 
-void Program::signal(int number) { ::kill(pid_, number); }
+void Program::signal(int number) {
+  ::kill(pid_, number);
+}
 
 int Program::wait() {
   if (status_ >= 0) return status_;

@@ -1,13 +1,13 @@
 // The test's own process, and others that it starts.
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <cstddef>
 #include <map>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 namespace millrace::test {
 

@@ -21,8 +21,8 @@ class RawSocket {
   RawSocket() = default;
   explicit RawSocket(UniqueFd fd) : fd_(std::move(fd)) {}
 
-  // The connection is complete, though perhaps not accepted, when this returns. Buffers of the given
-  // size in bytes are set before connecting (0: the kernel's).
+  // The connection is complete, though perhaps not accepted, when this returns. Buffers of the
+  // given size in bytes are set before connecting (0: the kernel's).
   static RawSocket connect_to(const SocketAddress& address, int receive_buffer = 0,
                               int send_buffer = 0);
   // Listens on a loopback port that the kernel chooses.
@@ -33,10 +33,10 @@ class RawSocket {
   int fd() const { return fd_.get(); }
   explicit operator bool() const { return static_cast<bool>(fd_); }
 
-  void send_all(std::string_view bytes);         // blocking
+  void send_all(std::string_view bytes);          // blocking
   std::size_t send_some(std::string_view bytes);  // what the kernel takes now
-  // What has arrived, at most `n` bytes; empty if nothing has, at the end, and after an error, which
-  // last_error() tells (0: none, EAGAIN: nothing there).
+  // What has arrived, at most `n` bytes; empty if nothing has, at the end, and after an error,
+  // which last_error() tells (0: none, EAGAIN: nothing there).
   std::string receive_some(std::size_t n = 64 * 1024);
   int last_error() const { return error_; }
   bool at_end() const { return at_end_; }

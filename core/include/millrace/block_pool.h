@@ -8,7 +8,8 @@
 //
 // Blocks come in classes from 256 bytes to 64 KiB, cut from mapped regions, last freed first reused
 // (it is still in the cache). Larger ones are mapped one by one and grow without copying. What is
-// freed is kept while work goes on and then given back to the system: a burst leaves nothing behind.
+// freed is kept while work goes on and then given back to the system: a burst leaves nothing
+// behind.
 #pragma once
 
 #include <array>

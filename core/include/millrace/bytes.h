@@ -1,7 +1,7 @@
 // ByteView: a look at bytes that somebody else owns; SharedBytes: immutable bytes with many owners.
 // A ByteView is valid only as long as what it looks at; a SharedBytes keeps its payload alive until
-// its last copy is gone. Both may be used in any thread; copies of one SharedBytes may be dropped in
-// different threads.
+// its last copy is gone. Both may be used in any thread; copies of one SharedBytes may be dropped
+// in different threads.
 //
 //   void greet(Connection& c) { c.send("hello\n"); }         // literals and std::string convert
 //   SharedBytes news(ByteView("1 KiB, sent to thousands"));  // one payload ...
@@ -23,10 +23,10 @@ namespace millrace {
 // std::span<const unsigned char>, std::array<char, N> ... Built-in char arrays are left out: they
 // convert as C strings, so that a literal does not carry its terminating NUL.
 template <class R>
-concept ByteRange =
-    std::ranges::contiguous_range<const R> && std::ranges::sized_range<const R> &&
-    sizeof(std::ranges::range_value_t<const R>) == 1 &&
-    std::is_trivially_copyable_v<std::ranges::range_value_t<const R>> && !std::is_array_v<R>;
+concept ByteRange = std::ranges::contiguous_range<const R> && std::ranges::sized_range<const R> &&
+                        sizeof(std::ranges::range_value_t<const R>) == 1 &&
+                    std::is_trivially_copyable_v<std::ranges::range_value_t<const R>> &&
+                    !std::is_array_v<R>;
 
 class ByteView {
  public:
@@ -38,8 +38,8 @@ class ByteView {
   ByteView(const char* text) noexcept : ByteView(text, text ? std::strlen(text) : 0) {}
   ByteView(std::nullptr_t) = delete;
   template <ByteRange R>
-    requires(!std::same_as<R, ByteView>)
-  ByteView(const R& range) noexcept : ByteView(std::ranges::data(range), std::ranges::size(range)) {}
+  requires(!std::same_as<R, ByteView>) ByteView(const R& range)
+  noexcept : ByteView(std::ranges::data(range), std::ranges::size(range)) {}
 
   constexpr const std::byte* data() const noexcept { return data_; }
   constexpr std::size_t size() const noexcept { return size_; }
@@ -51,9 +51,7 @@ class ByteView {
   // The first `n` bytes, and what follows them. Precondition: n <= size().
   constexpr ByteView first(std::size_t n) const noexcept { return {data_, n}; }
   constexpr ByteView from(std::size_t n) const noexcept { return {data_ + n, size_ - n}; }
-  std::string_view text() const noexcept {
-    return {reinterpret_cast<const char*>(data_), size_};
-  }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
 
   friend bool operator==(ByteView a, ByteView b) noexcept { return a.text() == b.text(); }
 
@@ -65,7 +63,9 @@ class ByteView {
 // Strings and vectors whose bytes a send queue or a SharedBytes can take over instead of copying.
 template <class T>
 concept OwnedBytes = !std::is_const_v<T> && !std::is_reference_v<T> && ByteRange<T> &&
-                     std::is_nothrow_move_constructible_v<T> && requires(T t) { t.capacity(); };
+                     std::is_nothrow_move_constructible_v<T> && requires(T t) {
+  t.capacity();
+};
 
 class SharedBytes {
  public:

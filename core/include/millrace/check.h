@@ -38,21 +38,20 @@ template <class A, class B>
 }  // namespace millrace::internal
 
 // Always on. The reason is optional.
-#define MILLRACE_CHECK(condition, ...)                                                        \
-  (__builtin_expect(static_cast<bool>(condition), 1)                                          \
-       ? void()                                                                               \
-       : ::millrace::internal::check_failed(__FILE__, __LINE__, #condition, {},               \
+#define MILLRACE_CHECK(condition, ...)                                          \
+  (__builtin_expect(static_cast<bool>(condition), 1)                            \
+       ? void()                                                                 \
+       : ::millrace::internal::check_failed(__FILE__, __LINE__, #condition, {}, \
                                             ::std::string_view{__VA_ARGS__}))
 
-#define MILLRACE_CHECK_COMPARE_(a, op, b, ...)                                                \
-  do {                                                                                        \
-    const auto& millrace_a = (a);                                                             \
-    const auto& millrace_b = (b);                                                             \
-    if (__builtin_expect(!(millrace_a op millrace_b), 0)) {                                   \
-      ::millrace::internal::comparison_failed(__FILE__, __LINE__, #a " " #op " " #b,          \
-                                              millrace_a, millrace_b,                         \
-                                              ::std::string_view{__VA_ARGS__});               \
-    }                                                                                         \
+#define MILLRACE_CHECK_COMPARE_(a, op, b, ...)                                                   \
+  do {                                                                                           \
+    const auto& millrace_a = (a);                                                                \
+    const auto& millrace_b = (b);                                                                \
+    if (__builtin_expect(!(millrace_a op millrace_b), 0)) {                                      \
+      ::millrace::internal::comparison_failed(__FILE__, __LINE__, #a " " #op " " #b, millrace_a, \
+                                              millrace_b, ::std::string_view{__VA_ARGS__});      \
+    }                                                                                            \
   } while (false)
 
 #define MILLRACE_CHECK_EQ(a, b, ...) MILLRACE_CHECK_COMPARE_(a, ==, b, __VA_ARGS__)

@@ -1,6 +1,7 @@
 // EventLoop is the reactor: it waits for descriptors, timers and tasks and calls back, all in one
-// thread. It is made first and destroyed last: whatever is made with it must be gone by then (active
-// timers are cancelled). Everything is for the thread that runs it, except what the table names.
+// thread. It is made first and destroyed last: whatever is made with it must be gone by then
+// (active timers are cancelled). Everything is for the thread that runs it, except what the table
+// names.
 //
 //   EventLoop loop;
 //   Timer tick = loop.every(1s, [] { std::puts("tick"); });
@@ -107,9 +108,9 @@ class EventLoop {
                             Repeat repeat = Repeat::fixed_rate);
 
   bool in_loop_thread() const noexcept;
-  // What leaves a callback by exception comes here, with the kind of callback it left; the loop goes
-  // on. Default, and for an empty hook: an error in the log. A connection whose callback threw is
-  // closed with error::handler_exception besides.
+  // What leaves a callback by exception comes here, with the kind of callback it left; the loop
+  // goes on. Default, and for an empty hook: an error in the log. A connection whose callback threw
+  // is closed with error::handler_exception besides.
   using ExceptionHook = Function<void(std::exception_ptr, std::string_view callback_kind)>;
   void set_exception_hook(ExceptionHook hook);
 
@@ -118,8 +119,8 @@ class EventLoop {
   int backend_fd() const noexcept;
   std::optional<Duration> next_timeout();
 
-  // In a child after fork(): gives the loop a life of its own, with the same watches. Without it the
-  // child may only destroy what it has inherited, which does not disturb the parent.
+  // In a child after fork(): gives the loop a life of its own, with the same watches. Without it
+  // the child may only destroy what it has inherited, which does not disturb the parent.
   void reinit_after_fork();
 
   LoopStats stats() const noexcept;

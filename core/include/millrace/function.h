@@ -27,9 +27,8 @@ class Function<R(Args...), kInlineBytes> {
   Function(std::nullptr_t) noexcept {}
   // A null function pointer makes an empty Function.
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, Function> &&
-             std::is_invocable_r_v<R, std::decay_t<F>&, Args...>)
-  Function(F&& callable) {
+  requires(!std::is_same_v<std::remove_cvref_t<F>, Function> &&
+           std::is_invocable_r_v<R, std::decay_t<F>&, Args...>) Function(F&& callable) {
     if constexpr (std::is_pointer_v<std::decay_t<F>>) {
       if (callable == nullptr) return;
     }
@@ -58,12 +57,15 @@ class Function<R(Args...), kInlineBytes> {
   using Manage = void (*)(void* from, void* to) noexcept;
 
   template <class F>
-  static constexpr bool kFits = sizeof(F) <= kInlineBytes && alignof(F) <= alignof(void*) &&
-                                std::is_nothrow_move_constructible_v<F>;
+  static constexpr bool kFits =
+      sizeof(F) <= kInlineBytes &&
+      alignof(F) <= alignof(void*) && std::is_nothrow_move_constructible_v<F>;
 
   template <class F, class From>
   void hold(From&& from) {
     if constexpr (kFits<F>) {
+      // take() copies the whole storage: no byte of it may be indeterminate.
+      if constexpr (std::is_trivially_copyable_v<F>) std::memset(storage_, 0, kInlineBytes);
       ::new (static_cast<void*>(storage_)) F(std::forward<From>(from));
       invoke_ = [](void* at, Args&&... args) -> R {
         return std::invoke(*static_cast<F*>(at), std::forward<Args>(args)...);

@@ -1,6 +1,6 @@
-// IoWatcher tells when a descriptor that somebody else owns is ready: a pipe, a library's socket, an
-// inotify or timer descriptor. It is an owner of the registration: destroying it ends it, and that
-// must happen before the descriptor is closed and before the loop is gone. Loop's thread only.
+// IoWatcher tells when a descriptor that somebody else owns is ready: a pipe, a library's socket,
+// an inotify or timer descriptor. It is an owner of the registration: destroying it ends it, and
+// that must happen before the descriptor is closed and before the loop is gone. Loop's thread only.
 //
 //   IoWatcher watcher(loop, pipe_fd, Interest::read, [&](IoEvents) {
 //     n = ::read(pipe_fd, buffer, sizeof buffer);

@@ -52,9 +52,8 @@ class LoopServices {
   T& local(Args&&... args) {
     if (void* found = find_local(&kKey<T>)) return *static_cast<T*>(found);
     auto made = std::make_unique<T>(std::forward<Args>(args)...);
-    return *static_cast<T*>(add_local(&kKey<T>, Owned(made.release(), [](void* p) noexcept {
-                                        delete static_cast<T*>(p);
-                                      })));
+    return *static_cast<T*>(add_local(
+        &kKey<T>, Owned(made.release(), [](void* p) noexcept { delete static_cast<T*>(p); })));
   }
 
   // Destroys the object when the iteration ends: it may be in use further down the stack.

@@ -1,5 +1,5 @@
-// Slab keeps the objects of one type that a loop watches or that others hold weak references to, for
-// those who build transports on the loop (as net does). It belongs to one loop
+// Slab keeps the objects of one type that a loop watches or that others hold weak references to,
+// for those who build transports on the loop (as net does). It belongs to one loop
 // (`loop.services().slab<T>()`), lives as long as it, and is for the loop's thread only.
 //
 //   Slab<Session>& slab = loop.services().slab<Session>();

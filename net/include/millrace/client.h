@@ -1,6 +1,7 @@
-// Client makes one connection at a time, and makes it again when told to. It owns the connection and
-// is destroyed whenever you like, inside its own callbacks too: that cancels an attempt silently and
-// ends a connection with error::owner_destroyed. Loop's thread only; handler and loop outlive it.
+// Client makes one connection at a time, and makes it again when told to. It owns the connection
+// and is destroyed whenever you like, inside its own callbacks too: that cancels an attempt
+// silently and ends a connection with error::owner_destroyed. Loop's thread only; handler and loop
+// outlive it.
 //
 //   Client client(loop, {.on_open = [](Connection& c) { c.send("hello\n"); },
 //                        .on_connect_failed = [](std::error_code why) { ... }});

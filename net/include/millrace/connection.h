@@ -45,8 +45,8 @@ class Connection {
   }
   // Queues the bytes unless the queue is above the high watermark; false: nothing was queued.
   bool try_send(ByteView bytes);
-  // Queues `length_bytes` of `file` from `offset`, which the kernel copies itself. A file that turns
-  // out shorter closes the connection with EIO: the peer was promised more.
+  // Queues `length_bytes` of `file` from `offset`, which the kernel copies itself. A file that
+  // turns out shorter closes the connection with EIO: the peer was promised more.
   bool send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length_bytes);
   // Room for at least `bytes` at the end of the queue, to encode in place.
   SendWriter writer(std::size_t bytes);
@@ -60,7 +60,8 @@ class Connection {
   // FIN, so that unread input never becomes a RST that destroys our last bytes. No callback but
   // on_close comes after it. The first reason given is the one on_close gets.
   void close(std::error_code why = {}, std::string_view detail = {});
-  // At once: what is queued is dropped and the peer gets RST. on_close gets error::aborted, or `why`.
+  // At once: what is queued is dropped and the peer gets RST. on_close gets error::aborted, or
+  // `why`.
   void abort(std::error_code why = {}, std::string_view detail = {});
   // Neither ended nor about to: close() and abort() were not called and nothing has failed.
   bool is_open() const noexcept;

@@ -1,6 +1,7 @@
-// ConnectionHandler is what you write: the callbacks of one kind of connection. One object may serve
-// all connections of a server, or a factory makes one for each; it must outlive its connections'
-// on_close. All callbacks run in the loop's thread, never from inside a call that you make.
+// ConnectionHandler is what you write: the callbacks of one kind of connection. One object may
+// serve all connections of a server, or a factory makes one for each; it must outlive its
+// connections' on_close. All callbacks run in the loop's thread, never from inside a call that you
+// make.
 //
 //   struct Echo : ConnectionHandler {
 //     void on_data(Connection& c, ReceiveBuffer& in) override {
@@ -14,6 +15,7 @@
 #pragma once
 
 #include <millrace/connection.h>
+#include <millrace/error.h>
 #include <millrace/function.h>
 #include <millrace/receive_buffer.h>
 
@@ -39,12 +41,13 @@ class ConnectionHandler {
   // The last callback, exactly once for each on_open. No error: an orderly end. `c` may still be
   // asked (peer(), stats(), close_detail()); what it is told to do has no effect.
   virtual void on_close(Connection&, std::error_code /*why*/) {}
-  // Only of a Client: no connection could be made, so that there will be no on_open and no on_close.
+  // Only of a Client: no connection could be made, so that there will be no on_open and no
+  // on_close.
   virtual void on_connect_failed(std::error_code /*why*/) {}
 };
 
-// The same as lambdas, shared by all connections. What is left out does what ConnectionHandler does;
-// on_data left out discards.
+// The same as lambdas, shared by all connections. What is left out does what ConnectionHandler
+// does; on_data left out discards.
 struct Callbacks {
   Function<void(Connection&)> on_open = {};
   Function<void(Connection&, ReceiveBuffer&)> on_data = {};

@@ -1,6 +1,6 @@
-// Listener waits for TCP connections on one address and hands over their sockets; a Server does that
-// and the rest. It is an owner: destroying it stops listening (which resets the connections that
-// still wait in its queue), also inside its own callback. Loop's thread only.
+// Listener waits for TCP connections on one address and hands over their sockets; a Server does
+// that and the rest. It is an owner: destroying it stops listening (which resets the connections
+// that still wait in its queue), also inside its own callback. Loop's thread only.
 //
 //   Listener listener(loop, SocketAddress::parse("127.0.0.1:0"),
 //                     [](UniqueFd socket, const SocketAddress& peer) { ... });
@@ -62,8 +62,8 @@ class Listener {
   bool paused() const noexcept;
   // Something was freed: what was paused by exhaustion tries again at once.
   void retry() noexcept;
-  // The listening socket itself has failed, which no known kernel does; it accepts no more. Default:
-  // an error in the log.
+  // The listening socket itself has failed, which no known kernel does; it accepts no more.
+  // Default: an error in the log.
   void on_failure(Function<void(std::error_code)> callback);
   ListenerStats stats() const noexcept;
 

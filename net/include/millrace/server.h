@@ -64,8 +64,8 @@ class Server {
 
   // Closes the listeners; open connections live on.
   void stop_accepting();
-  // Stops accepting, closes every connection gracefully and aborts those that are still there at the
-  // deadline with error::drain_deadline. `done` (may be empty) is called once, from the loop.
+  // Stops accepting, closes every connection gracefully and aborts those that are still there at
+  // the deadline with error::drain_deadline. `done` (may be empty) is called once, from the loop.
   void drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done = {});
 
   std::size_t connection_count() const noexcept;

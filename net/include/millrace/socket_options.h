@@ -14,8 +14,8 @@ struct SocketOptions {
   // The kernel doubles what it is given and keeps it within net.core.{r,w}mem_max.
   int send_buffer_bytes = 0;
   int receive_buffer_bytes = 0;
-  // Probe a connection that was silent for this long, so that a peer that vanished is noticed though
-  // nothing is sent. Zero: never. Whole seconds, at least one.
+  // Probe a connection that was silent for this long, so that a peer that vanished is noticed
+  // though nothing is sent. Zero: never. Whole seconds, at least one.
   std::chrono::seconds keepalive_idle{0};
   std::chrono::seconds keepalive_interval{10};
   int keepalive_probes = 3;

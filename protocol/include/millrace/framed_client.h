@@ -15,8 +15,8 @@ class FramedClient : public Client {
  public:
   // The handler's framing counts; it outlives the client.
   FramedClient(EventLoop& loop, FramedHandler& handler, const ClientOptions& options = {});
-  FramedClient(EventLoop& loop, FrameCallbacks callbacks,
-               const LengthPrefixOptions& framing = {}, const ClientOptions& options = {});
+  FramedClient(EventLoop& loop, FrameCallbacks callbacks, const LengthPrefixOptions& framing = {},
+               const ClientOptions& options = {});
 };
 
 }  // namespace millrace

@@ -1,6 +1,7 @@
 // FramedConnection is a connection together with its framing: it sends frames; `->` is the
 // connection itself. It is a view for the duration of a callback, in the loop's thread: to keep a
-// connection, keep `c->ref()`, and make a FramedConnection of it again with FramedHandler::framed().
+// connection, keep `c->ref()`, and make a FramedConnection of it again with
+// FramedHandler::framed().
 //
 //   void on_frame(FramedConnection& c, ByteView frame) override {
 //     if (frame.empty()) return c->close();

@@ -1,5 +1,5 @@
-// FramedHandler is what you write for a protocol of length-prefixed frames: a ConnectionHandler that
-// gets whole frames. One object may serve all connections of a server; it must outlive their
+// FramedHandler is what you write for a protocol of length-prefixed frames: a ConnectionHandler
+// that gets whole frames. One object may serve all connections of a server; it must outlive their
 // on_close. All callbacks run in the loop's thread.
 //
 //   struct Echo : FramedHandler {

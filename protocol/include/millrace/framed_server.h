@@ -16,8 +16,8 @@ class FramedServer : public Server {
  public:
   // The handler's framing counts; it outlives the server.
   FramedServer(EventLoop& loop, FramedHandler& handler, const ServerOptions& options = {});
-  FramedServer(EventLoop& loop, FrameCallbacks callbacks,
-               const LengthPrefixOptions& framing = {}, const ServerOptions& options = {});
+  FramedServer(EventLoop& loop, FrameCallbacks callbacks, const LengthPrefixOptions& framing = {},
+               const ServerOptions& options = {});
 };
 
 }  // namespace millrace
