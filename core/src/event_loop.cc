@@ -7,7 +7,7 @@
 namespace millrace {
 
 EventLoop::EventLoop(LoopOptions options)
-    : core_(std::make_unique<LoopCore>(*this, options)), services_(&core_->services()) {}
+    : core_(std::make_unique<LoopCore>(options)), services_(&core_->services()) {}
 EventLoop::~EventLoop() {
   core_->shut_down();
 }

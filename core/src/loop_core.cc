@@ -97,9 +97,8 @@ class LoopCore::RunScope {
   LoopCore& core_;
 };
 
-LoopCore::LoopCore(EventLoop& loop, const LoopOptions& options)
-    : loop_(loop),
-      options_(options),
+LoopCore::LoopCore(const LoopOptions& options)
+    : options_(options),
       mailbox_(std::make_shared<Mailbox>()),
       services_(*this),
       thread_(std::this_thread::get_id()),

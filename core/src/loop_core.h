@@ -27,7 +27,7 @@ namespace millrace {
 
 class LoopCore {
  public:
-  LoopCore(EventLoop& loop, const LoopOptions& options);
+  explicit LoopCore(const LoopOptions& options);
   ~LoopCore();
 
   static LoopCore& of(EventLoop& loop) noexcept { return *loop.core_; }
@@ -95,7 +95,6 @@ class LoopCore {
   void end_phase(const char* kind);
   std::uint64_t tick_after(TimePoint at) const noexcept;
 
-  EventLoop& loop_;
   LoopOptions options_;
   std::shared_ptr<Mailbox> mailbox_;
   Poller poller_;
