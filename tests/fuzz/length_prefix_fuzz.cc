@@ -1,5 +1,5 @@
-// Whatever the bytes and wherever they are cut: the same frames, the same error, nothing read beyond
-// the input, and what was written can be read back.
+// Whatever the bytes and wherever they are cut: the same frames, the same error, nothing read
+// beyond the input, and what was written can be read back.
 #include <millrace/length_prefix.h>
 
 #include <cstdint>

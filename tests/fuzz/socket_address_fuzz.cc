@@ -1,5 +1,5 @@
-// Whatever the text: it is refused with a reason, or it is an address that prints as something that is
-// the same address.
+// Whatever the text: it is refused with a reason, or it is an address that prints as something that
+// is the same address.
 #include <millrace/socket_address.h>
 
 #include <cstdint>
