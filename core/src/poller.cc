@@ -38,9 +38,14 @@ Poller::Poller() {
 void Poller::reopen() {
   UniqueFd fd(sys::epoll_create1(EPOLL_CLOEXEC));
   if (!fd) throw_system_error(errno, "epoll_create1");
+  UniqueFd timer(sys::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!timer) throw_system_error(errno, "timerfd_create");
   epoll_ = std::move(fd);
-  timer_.reset();  // a forked child must not set its parent's
+  timer_ = std::move(timer);
   timer_at_ = TimePoint::max();
+  if (const int e = control(EPOLL_CTL_ADD, timer_.get(), EPOLLIN | EPOLLET, kTimer)) {
+    throw_system_error(e, "epoll_ctl for the loop's timer descriptor");
+  }
 }
 
 int Poller::control(int op, int fd, std::uint32_t events, std::uint64_t data) noexcept {
@@ -68,14 +73,6 @@ int Poller::add_wake_up(int fd) noexcept {
 
 void Poller::wake_at(TimePoint at) {
   if (at >= timer_at_) return;
-  if (!timer_) {
-    UniqueFd made(sys::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-    if (!made) throw_system_error(errno, "timerfd_create");
-    if (const int e = control(EPOLL_CTL_ADD, made.get(), EPOLLIN | EPOLLET, kTimer)) {
-      throw_system_error(e, "epoll_ctl for the loop's timer descriptor");
-    }
-    timer_ = std::move(made);
-  }
   const Duration since_boot = std::max(at.time_since_epoch(), Duration(1));  // zero would disarm
   const auto seconds = std::chrono::floor<std::chrono::seconds>(since_boot);
   itimerspec to{};

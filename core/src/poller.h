@@ -58,7 +58,8 @@ class Poller {
   int control(int op, int fd, std::uint32_t events, std::uint64_t data) noexcept;
 
   UniqueFd epoll_;
-  UniqueFd timer_;  // made when first needed
+  // Made at once, though not every loop needs it: later there might be no descriptor left.
+  UniqueFd timer_;
   TimePoint timer_at_ = TimePoint::max();
   bool has_pwait2_ = true;
   std::array<epoll_event, kEventsPerWait> events_;

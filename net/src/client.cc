@@ -52,7 +52,7 @@ class Client::Core final : public ConnectionOwner {
   void connection_ended() override;
   void try_again_later();
   bool wants_reconnect() const noexcept;
-  std::chrono::milliseconds next_delay();
+  std::chrono::duration<double, std::milli> next_delay();
 
   EventLoop& loop_;
   ClientOptions options_;
@@ -85,9 +85,10 @@ void Client::Core::attempt() {
 void Client::Core::handle_result(UniqueFd socket, std::error_code failure) {
   connector_ = nullptr;
   if (!failure) {
-    failures_ = 0;
+    const unsigned failures = std::exchange(failures_, 0);
     const int e = ConnectionCore::open(loop_, *this, std::move(socket), address_, *handler_, {});
     if (e == 0) return;
+    failures_ = failures;
     failure = system_error_code(e);
   }
   handle_failure(failure);
@@ -101,7 +102,7 @@ void Client::Core::handle_failure(std::error_code why) {
 }
 
 void Client::Core::connection_ended() {
-  try_again_later();
+  if (state() == State::idle) try_again_later();  // unless on_close has begun something new
 }
 
 bool Client::Core::wants_reconnect() const noexcept {
@@ -118,14 +119,14 @@ void Client::Core::try_again_later() {
   }
 }
 
-std::chrono::milliseconds Client::Core::next_delay() {
+std::chrono::duration<double, std::milli> Client::Core::next_delay() {
   const ReconnectOptions& reconnect = options_.reconnect;
   double ms = static_cast<double>(reconnect.first_delay.count());
   const auto longest = static_cast<double>(reconnect.longest_delay.count());
   for (unsigned i = 1; i < failures_ && ms < longest; ++i) ms *= reconnect.factor;
   ms = std::min(ms, longest);
   ms *= 1 - reconnect.jitter * std::uniform_real_distribution<double>(0, 1)(random_);
-  return std::chrono::milliseconds(static_cast<std::chrono::milliseconds::rep>(ms));
+  return std::chrono::duration<double, std::milli>(ms);
 }
 
 void Client::Core::close() {
@@ -142,11 +143,12 @@ void Client::Core::report_cancelled() {
 }
 
 void Client::Core::end() noexcept {
+  end_connections(error::owner_destroyed);
+  // Only now: an on_close may have called connect().
   stopped_ = true;
   retry_timer_.cancel();
   cancelled_timer_.cancel();
   if (connector_) std::exchange(connector_, nullptr)->cancel();
-  end_connections(error::owner_destroyed);
 }
 
 Client::State Client::Core::state() const noexcept {

@@ -23,7 +23,6 @@ constexpr int kCallbacksPerSettle = 4;
 void ConnectionOwner::end_connections(std::error_code why) noexcept {
   while (ConnectionCore* connection = first_) {
     connection->leave_owner();
-    if (connection->ended()) continue;  // its on_close is on the stack
     connection->fail(why);
     connection->settle();  // does nothing yet if one of its callbacks is on the stack
   }
@@ -217,11 +216,14 @@ void ConnectionCore::abort(std::error_code why, std::string_view detail) {
 void ConnectionCore::finish() noexcept {
   set(kFinished);
   TimerNode::cancel(IoTarget::loop());
+  ConnectionOwner* owner = leave_owner();  // which may do without it in on_close already
   std::error_code why;
   if (rare_) why = rare_->why;
   if (!why && has(kOutOfMemory)) why = make_error_code(std::errc::not_enough_memory);
   call("on_close", [&] { handler_->on_close(*this, why); });
 
+  // What is lost must not look to the peer like the end of all that there was.
+  if (!output_.empty()) set(kReset);
   // In a forked child the socket is the parent's too: its state must not be touched.
   if (has(kReset) && !services().forked_away()) {
     const linger reset{1, 0};
@@ -230,7 +232,7 @@ void ConnectionCore::finish() noexcept {
   output_.clear(pool());
   input_.clear(pool());
   detach_and_close(has(kHandleShared));
-  if (ConnectionOwner* owner = leave_owner()) owner->connection_ended();
+  if (owner) owner->connection_ended();
   bury();
 }
 

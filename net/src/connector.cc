@@ -61,10 +61,15 @@ void Connector::handle_io(IoEvents) {
 }
 
 bool Connector::connected_to_itself() const noexcept {
-  alignas(8) unsigned char native[SocketAddress::kNativeBytes];
-  socklen_t size = sizeof native;
-  if (sys::getsockname(fd(), reinterpret_cast<sockaddr*>(native), &size) != 0) return false;
-  return SocketAddress::from_native(native, size) == address_;
+  const auto name_by = [fd = fd()](auto&& call) {
+    alignas(8) unsigned char native[SocketAddress::kNativeBytes];
+    socklen_t size = sizeof native;
+    if (call(fd, reinterpret_cast<sockaddr*>(native), &size) != 0) return SocketAddress();
+    return SocketAddress::from_native(native, size);
+  };
+  const SocketAddress own = name_by(sys::getsockname);
+  // The port decides nearly always; the address that was asked for may be another than the peer's.
+  return own.port() == address_.port() && own == name_by(sys::getpeername);
 }
 
 void Connector::handle_flush() {

@@ -27,12 +27,14 @@ constexpr int kAcceptsPerTurn = 64;
 constexpr std::chrono::milliseconds kShortestPause{10};
 constexpr std::chrono::milliseconds kLongestPause{1000};
 
-enum class Failure { nothing_there, skip, exhausted, fatal };
+enum class Failure { nothing_there, again, skip, exhausted, fatal };
 
 Failure classify(int error) {
   switch (error) {
     case EAGAIN:
       return Failure::nothing_there;
+    case EINTR:
+      return Failure::again;
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
@@ -117,7 +119,7 @@ class Listener::Core final : public IoTarget, public TimerNode {
   }
 
  private:
-  bool accepting() const noexcept { return !ended_ && !paused_ && !exhausted_; }
+  bool accepting() const noexcept { return !ended_ && !failed_ && !paused_ && !exhausted_; }
 
   void update() noexcept {
     if (attached()) set_interest(accepting() ? Interest::read : Interest::none);
@@ -155,6 +157,8 @@ class Listener::Core final : public IoTarget, public TimerNode {
     switch (classify(error)) {
       case Failure::nothing_there:
         return false;
+      case Failure::again:
+        return true;
       case Failure::skip:
         ++stats_.aborted;
         return true;
@@ -164,9 +168,10 @@ class Listener::Core final : public IoTarget, public TimerNode {
       case Failure::fatal:
         break;
     }
-    pause();
-    if (on_failure_) {
-      on_failure_(system_error_code(error));
+    failed_ = true;
+    update();
+    if (auto callback = std::exchange(on_failure_, {})) {  // it may set another
+      callback(system_error_code(error));
     } else {
       log::write(log::Level::error,
                  fmt::format("listener {}: accept4: {}; it accepts no more", address().to_string(),
@@ -198,6 +203,7 @@ class Listener::Core final : public IoTarget, public TimerNode {
   Function<void(std::error_code)> on_failure_;
   bool paused_ = false;
   bool exhausted_ = false;
+  bool failed_ = false;
   bool ended_ = false;
   int batch_ = 1;
   std::uint64_t last_iteration_ = 0;

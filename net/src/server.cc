@@ -65,7 +65,7 @@ class Server::Core final : public ConnectionOwner {
   bool ended_ = false;
   bool draining_ = false;
   DrainResult drained_;
-  Function<void(DrainResult)> drain_done_;
+  std::vector<Function<void(DrainResult)>> drain_done_;
   Timer drain_timer_;
 };
 
@@ -83,18 +83,19 @@ void Server::Core::stop_accepting() {
 }
 
 void Server::Core::accept(UniqueFd socket, const SocketAddress& peer) {
-  ++stats_.refused;  // until it is open
   std::unique_ptr<ConnectionHandler> own;
   if (factory_) {
+    ++stats_.refused;  // if it throws
     own = factory_();
+    --stats_.refused;
     MILLRACE_CHECK(own != nullptr, "a HandlerFactory returned no handler");
+    if (ended_ || draining_) return;  // it did that
   }
   ConnectionHandler& handler = own ? *own : *handler_;
   const int error =
       ConnectionCore::open(loop_, *this, std::move(socket), peer, handler, std::move(own));
-  if (error == 0) {
-    --stats_.refused;
-  } else if (log::enabled(log::Level::warning) && log_limit_.allow(loop_.now())) {
+  if (error != 0) ++stats_.refused;
+  if (error != 0 && log::enabled(log::Level::warning) && log_limit_.allow(loop_.now())) {
     log::write(log::Level::warning,
                fmt::format("connection from {} refused: {} ({} more not shown)", peer.to_string(),
                            system_error_code(error).message(), log_limit_.suppressed()));
@@ -116,9 +117,8 @@ void Server::Core::connection_ended() {
 
 void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done) {
   stop_accepting();
-  draining_ = true;
-  drained_ = {};
-  drain_done_ = std::move(done);
+  if (!std::exchange(draining_, true)) drained_ = {};
+  if (done) drain_done_.push_back(std::move(done));
   for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) c->close();
   // With nothing to wait for through the timer too: the result never comes from inside this call.
   drain_timer_.start(connection_count() == 0 ? std::chrono::milliseconds(0) : deadline);
@@ -134,12 +134,13 @@ void Server::Core::handle_drain_timer() {
 void Server::Core::finish_drain() noexcept {
   draining_ = false;
   drain_timer_.cancel();
-  auto done = std::exchange(drain_done_, {});
-  if (!done) return;
-  try {
-    done(drained_);
-  } catch (...) {
-    loop_.services().report_exception(std::current_exception(), "drain");
+  const DrainResult result = drained_;
+  for (auto& done : std::exchange(drain_done_, {})) {
+    try {
+      done(result);
+    } catch (...) {
+      loop_.services().report_exception(std::current_exception(), "drain");
+    }
   }
 }
 
@@ -164,10 +165,11 @@ ServerStats Server::Core::stats() const noexcept {
 
 void Server::Core::end() noexcept {
   ended_ = true;
+  end_connections(error::owner_destroyed);
+  // Only now: an on_close may have called listen() or drain().
   draining_ = false;
   drain_timer_.cancel();
   listeners_.clear();
-  end_connections(error::owner_destroyed);
 }
 
 Server::Server(EventLoop& loop, ConnectionHandler& handler, const ServerOptions& options)

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <ratio>
+#include <utility>
 
 namespace millrace {
 
@@ -21,14 +22,16 @@ class Delay {
  private:
   template <class Rep, class Period>
   static constexpr Duration saturated(std::chrono::duration<Rep, Period> d) noexcept {
-    using Given = std::chrono::duration<Rep, Period>;
     if constexpr (std::chrono::treat_as_floating_point_v<Rep>) {
       using Seconds = std::chrono::duration<double>;
       if (Seconds(d) >= Seconds(Duration::max())) return Duration::max();
       if (Seconds(d) <= Seconds(Duration::min())) return Duration::min();
-    } else if constexpr (std::ratio_greater_v<Period, Duration::period>) {
-      if (d > std::chrono::duration_cast<Given>(Duration::max())) return Duration::max();
-      if (d < std::chrono::duration_cast<Given>(Duration::min())) return Duration::min();
+    } else {
+      // Of the given counts, those that can be multiplied to nanoseconds.
+      using Factor = std::ratio_divide<Period, Duration::period>;
+      if (std::cmp_greater(d.count(), Duration::max().count() / Factor::num))
+        return Duration::max();
+      if (std::cmp_less(d.count(), Duration::min().count() / Factor::num)) return Duration::min();
     }
     return std::chrono::duration_cast<Duration>(d);
   }

@@ -66,6 +66,7 @@ class Server {
   void stop_accepting();
   // Stops accepting, closes every connection gracefully and aborts those that are still there at
   // the deadline with error::drain_deadline. `done` (may be empty) is called once, from the loop.
+  // Again while it lasts: the new deadline counts for all, and each `done` is called.
   void drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done = {});
 
   std::size_t connection_count() const noexcept;
