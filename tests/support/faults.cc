@@ -26,6 +26,7 @@ std::mutex mutex;
 std::vector<Rule> rules;
 std::array<std::atomic<std::uint64_t>, static_cast<std::size_t>(Call::kCount)> counts{};
 std::atomic<std::int64_t> clock_offset_ns{0};
+std::atomic<std::int64_t> clock_stopped_at_ns{0};  // 0: it runs
 std::atomic<bool> scripted{false};
 
 // Counts the call; what the script says about it, if anything.
@@ -51,6 +52,7 @@ template <class Make>
 auto scripted_call(Call call, int fd, Make&& make) -> decltype(make()) {
   const auto fault = next(call, fd);
   if (!fault || fault->error == 0) return make();
+  if (fault->made) make();
   errno = fault->error;
   return -1;
 }
@@ -76,6 +78,7 @@ Faults::~Faults() {
   rules.clear();
   scripted = false;
   clock_offset_ns = 0;
+  clock_stopped_at_ns = 0;
 }
 
 void Faults::on(Call call, Fault fault, When when) {
@@ -92,6 +95,12 @@ void Faults::advance_clock(std::chrono::nanoseconds by) {
   clock_offset_ns += by.count();
 }
 
+void Faults::stop_clock() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_stopped_at_ns = now.tv_sec * 1'000'000'000 + now.tv_nsec - clock_offset_ns;
+}
+
 }  // namespace millrace::test
 
 using millrace::test::Call;
@@ -101,6 +110,7 @@ using millrace::test::scripted_transfer;
 extern "C" {
 
 int __real_accept4(int, sockaddr*, socklen_t*, int);
+int __real_bind(int, const sockaddr*, socklen_t);
 int __real_clock_gettime(clockid_t, timespec*);
 int __real_close(int);
 int __real_connect(int, const sockaddr*, socklen_t);
@@ -108,21 +118,30 @@ int __real_epoll_ctl(int, int, int, epoll_event*);
 int __real_epoll_pwait2(int, epoll_event*, int, const timespec*, const sigset_t*);
 int __real_epoll_wait(int, epoll_event*, int, int);
 int __real_getsockopt(int, int, int, void*, socklen_t*);
+int __real_listen(int, int);
 ssize_t __real_recv(int, void*, size_t, int);
 ssize_t __real_send(int, const void*, size_t, int);
 ssize_t __real_sendfile(int, int, off_t*, size_t);
 ssize_t __real_sendmsg(int, const msghdr*, int);
+int __real_setsockopt(int, int, int, const void*, socklen_t);
 int __real_shutdown(int, int);
+int __real_socket(int, int, int);
 
 int __wrap_accept4(int fd, sockaddr* from, socklen_t* size, int flags) {
   return scripted_call(Call::accept4, fd, [&] { return __real_accept4(fd, from, size, flags); });
 }
 
+int __wrap_bind(int fd, const sockaddr* to, socklen_t size) {
+  return scripted_call(Call::bind, fd, [&] { return __real_bind(fd, to, size); });
+}
+
 int __wrap_clock_gettime(clockid_t id, timespec* to) {
   const int result = __real_clock_gettime(id, to);
   if (id != CLOCK_MONOTONIC && id != CLOCK_MONOTONIC_COARSE) return result;
-  const std::int64_t ns = to->tv_nsec + millrace::test::clock_offset_ns.load();
-  to->tv_sec += ns / 1'000'000'000;
+  std::int64_t ns = millrace::test::clock_stopped_at_ns.load();
+  if (ns == 0) ns = to->tv_sec * 1'000'000'000 + to->tv_nsec;
+  ns += millrace::test::clock_offset_ns.load();
+  to->tv_sec = ns / 1'000'000'000;
   to->tv_nsec = ns % 1'000'000'000;
   return result;
 }
@@ -155,6 +174,10 @@ int __wrap_epoll_wait(int ep, epoll_event* events, int max, int timeout_ms) {
 int __wrap_getsockopt(int fd, int level, int name, void* value, socklen_t* size) {
   return scripted_call(Call::getsockopt, fd,
                        [&] { return __real_getsockopt(fd, level, name, value, size); });
+}
+
+int __wrap_listen(int fd, int backlog) {
+  return scripted_call(Call::listen, fd, [&] { return __real_listen(fd, backlog); });
 }
 
 ssize_t __wrap_recv(int fd, void* to, size_t n, int flags) {
@@ -192,7 +215,16 @@ ssize_t __wrap_sendmsg(int fd, const msghdr* message, int flags) {
   });
 }
 
+int __wrap_setsockopt(int fd, int level, int name, const void* value, socklen_t size) {
+  return scripted_call(Call::setsockopt, fd,
+                       [&] { return __real_setsockopt(fd, level, name, value, size); });
+}
+
 int __wrap_shutdown(int fd, int how) {
   return scripted_call(Call::shutdown, fd, [&] { return __real_shutdown(fd, how); });
+}
+
+int __wrap_socket(int domain, int type, int protocol) {
+  return scripted_call(Call::socket, -1, [&] { return __real_socket(domain, type, protocol); });
 }
 }

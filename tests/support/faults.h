@@ -19,23 +19,29 @@ namespace millrace::test {
 
 enum class Call {
   accept4,
+  bind,
   close,
   connect,
   epoll_ctl,
   epoll_wait,  // and epoll_pwait2
   getsockopt,
+  listen,
   recv,
   send,
   sendfile,
   sendmsg,
+  setsockopt,
   shutdown,
+  socket,
   kCount
 };
 
 struct Fault {
   int error = 0;                       // the call is not made and fails so
   std::optional<std::size_t> at_most;  // recv, send, sendmsg, sendfile: of that many bytes only
+  bool made = false;                   // the call is made, and then says that it failed
   static Fault fail(int errno_value) { return {errno_value, {}}; }
+  static Fault fail_after(int errno_value) { return {errno_value, {}, true}; }
   static Fault shorten(std::size_t bytes) { return {0, bytes}; }
 };
 
@@ -58,6 +64,8 @@ class Faults {
   // CLOCK_MONOTONIC as the product sees it. Timer descriptors and waits are the kernel's and stay:
   // run the loop with run_once(0).
   void advance_clock(std::chrono::nanoseconds by);
+  // From now on that clock moves by advance_clock() only, so that a test can be exact about time.
+  void stop_clock();
 };
 
 }  // namespace millrace::test

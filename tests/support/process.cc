@@ -73,6 +73,27 @@ std::size_t raise_descriptor_limit(std::size_t wanted) {
   return limit.rlim_cur;
 }
 
+DescriptorLimit::DescriptorLimit(std::size_t room) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  before_ = limit.rlim_cur;
+  // The limit is on the numbers, and the lowest free one is taken: count what lies free below it.
+  const auto open = open_descriptors();
+  int number = 0;
+  for (std::size_t free = 0; free < room || open.count(number) != 0; ++number) {
+    if (open.count(number) == 0) ++free;
+  }
+  limit.rlim_cur = static_cast<rlim_t>(number);
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) throw std::runtime_error("setrlimit");
+}
+
+DescriptorLimit::~DescriptorLimit() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = before_;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 Program::Program(const std::vector<std::string>& command) {
   int in[2], out[2], err[2];
   if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0 || ::pipe2(err, O_CLOEXEC) != 0) {

@@ -17,6 +17,18 @@ std::map<int, std::string> open_descriptors();
 // Raises the limit of open descriptors to `wanted` if it may, and says what it is then.
 std::size_t raise_descriptor_limit(std::size_t wanted);
 
+// While it lives, this process may open only `room` more descriptors; one more is EMFILE.
+class DescriptorLimit {
+ public:
+  explicit DescriptorLimit(std::size_t room);
+  ~DescriptorLimit();
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+
+ private:
+  std::size_t before_;
+};
+
 // A program that runs until it is told to end or this object goes.
 class Program {
  public:

@@ -1,0 +1,324 @@
+// fork(): what a child may do with the loop it inherits, and that the parent does not notice.
+#include <millrace/event_loop.h>
+#include <millrace/io_watcher.h>
+
+#include "loop_core.h"
+#include "support/loop_test.h"
+#include "support/socket_pair.h"
+
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace millrace::test {
+namespace {
+
+// The loop is the test's own, so that the child can destroy its copy.
+class ForkTest : public LoopTest {
+ protected:
+  void SetUp() override {
+    LoopTest::SetUp();
+    ours = std::make_unique<EventLoop>();
+  }
+  void TearDown() override {
+    ours.reset();
+    LoopTest::TearDown();
+  }
+
+  // Runs `act` in a child; its result, false too when it throws, is the child's exit status.
+  static pid_t start_child(const std::function<bool()>& act) {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    bool good = false;
+    try {
+      good = act();
+    } catch (const std::exception& e) {
+      std::fprintf(stderr, "in the child: %s\n", e.what());
+    }
+    ::_exit(good ? 0 : 1);
+  }
+  static bool succeeded(pid_t child) {
+    int status = -1;
+    return ::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  }
+  static bool in_child(const std::function<bool()>& act) { return succeeded(start_child(act)); }
+
+  // As LoopTest's, for the loop under test.
+  static bool run_until(EventLoop& loop, const std::function<bool()>& done) {
+    const auto end = Clock::now() + 10s;
+    while (!done()) {
+      if (Clock::now() > end) return false;
+      loop.run_once(10ms);
+    }
+    return true;
+  }
+
+  std::unique_ptr<EventLoop> ours;
+};
+
+TEST_F(ForkTest, AChildThatDestroysItsCopyDoesNotDisturbTheParent) {
+  SocketPair pair;
+  std::string received;
+  auto watcher = std::make_unique<IoWatcher>(*ours, pair.ours(), Interest::read,
+                                             [&](IoEvents) { received += pair.receive(); });
+  bool fired = false;
+  auto timer = std::make_unique<Timer>(ours->after(50ms, [&] { fired = true; }));
+  ours->post([] {});
+  ours->run_once(0ms);
+  static_cast<void>(ours->next_timeout());  // the kernel's timer is set, and the loop asleep
+  ours->post([] {});
+  EXPECT_TRUE(in_child([&] {
+    watcher.reset();
+    timer.reset();
+    ours.reset();
+    return true;
+  }));
+  pair.send("still there");
+  EXPECT_TRUE(run_until(*ours, [&] { return fired && !received.empty(); }));
+  EXPECT_EQ(received, "still there");
+  watcher.reset();
+}
+
+TEST_F(ForkTest, AChildThatClosesWhatTheParentWatchesDoesNotSilenceIt) {
+  SocketPair pair;
+  std::string received;
+  std::optional<IoWatcher> watcher(std::in_place, *ours, pair.ours(), Interest::read,
+                                   [&](IoEvents) { received += pair.receive(); });
+  EXPECT_TRUE(in_child([&] {
+    watcher.reset();
+    pair.close_ours();
+    pair.close_peer();
+    return true;
+  }));
+  pair.send("x");
+  EXPECT_TRUE(run_until(*ours, [&] { return received == "x"; }));
+  watcher.reset();
+}
+
+TEST_F(ForkTest, AChildThatRunsTheLoopAsItIsIsRefused) {
+  SocketPair pair;
+  pair.send("x");
+  int calls = 0;
+  std::optional<IoWatcher> watcher(std::in_place, *ours, pair.ours(), Interest::read,
+                                   [&](IoEvents) { ++calls; });
+  ours->post([&] { ++calls; });
+  EXPECT_TRUE(in_child([&] {
+    int refused = 0;
+    for (const auto& run : {std::function<void()>([&] { ours->run(); }),
+                            std::function<void()>([&] { ours->run_once(0ms); }),
+                            std::function<void()>([&] { ours->run_for(0ms); })}) {
+      try {
+        run();
+      } catch (const std::logic_error&) {
+        ++refused;
+      }
+    }
+    watcher.reset();
+    return refused == 3 && calls == 0;
+  }));
+  ours->run_once(0ms);
+  EXPECT_EQ(calls, 2);
+  watcher.reset();
+}
+
+TEST_F(ForkTest, AChildThatWatchesWithTheParentsLoopIsStopped) {
+  SocketPair pair, other;
+  std::optional<IoWatcher> watcher(std::in_place, *ours, pair.ours(), Interest::read,
+                                   [](IoEvents) {});
+  EXPECT_DEATH(IoWatcher(*ours, other.ours(), Interest::read, [](IoEvents) {}),
+               "this loop belongs to the parent process");
+  EXPECT_DEATH(watcher->set_interest(Interest::none), "this loop belongs to the parent process");
+  watcher.reset();
+}
+
+TEST_F(ForkTest, AfterReinitTheChildHearsWhatItWatchedThoughTheParentStopped) {
+  SocketPair pair, ready;
+  std::string received;
+  std::optional<IoWatcher> watcher(std::in_place, *ours, pair.ours(), Interest::read,
+                                   [&](IoEvents) { received += pair.receive(); });
+  const pid_t child = start_child([&] {
+    ours->reinit_after_fork();
+    ready.send("r");
+    const bool heard = run_until(*ours, [&] { return received == "hi\n"; });
+    watcher.reset();
+    ours.reset();
+    return heard;
+  });
+  ASSERT_TRUE(run_until(*ours, [&] { return ready.receive() == "r"; }));
+  watcher.reset();
+  pair.send("hi\n");
+  EXPECT_TRUE(succeeded(child));
+  EXPECT_EQ(received, "");
+}
+
+TEST_F(ForkTest, AfterReinitWhatTheChildStopsWatchingTheParentStillWatches) {
+  SocketPair pair;
+  std::string received;
+  std::optional<IoWatcher> watcher(std::in_place, *ours, pair.ours(), Interest::read,
+                                   [&](IoEvents) { received += pair.receive(); });
+  EXPECT_TRUE(in_child([&] {
+    ours->reinit_after_fork();
+    ours->run_once(0ms);
+    watcher.reset();
+    pair.close_ours();
+    ours->run_once(0ms);
+    return true;
+  }));
+  pair.send("x");
+  EXPECT_TRUE(run_until(*ours, [&] { return received == "x"; }));
+  watcher.reset();
+}
+
+TEST_F(ForkTest, AfterReinitTimersTasksAndInterestsAreTheChildsOwn) {
+  SocketPair paused, writable;
+  int paused_calls = 0, writable_calls = 0, fired = 0, tasks = 0;
+  paused.send("x");
+  std::optional<IoWatcher> paused_watcher(std::in_place, *ours, paused.ours(), Interest::none,
+                                          [&](IoEvents) { ++paused_calls; });
+  std::optional<IoWatcher> writable_watcher(std::in_place, *ours, writable.ours(), Interest::write,
+                                            [&](IoEvents) { ++writable_calls; });
+  Timer timer = ours->after(20ms, [&] { ++fired; });
+  ours->post([&] { ++tasks; });
+  EXPECT_TRUE(in_child([&] {
+    ours->reinit_after_fork();
+    timer.start(1ms);
+    ours->post([&] { ++tasks; });
+    const bool done =
+        run_until(*ours, [&] { return fired == 1 && tasks == 2 && writable_calls > 0; });
+    paused_watcher->set_interest(Interest::read);
+    ours->run_once(0ms);
+    const bool resumed = paused_calls == 1;
+    paused_watcher.reset();
+    writable_watcher.reset();
+    return done && resumed;
+  }));
+  writable_watcher.reset();
+  EXPECT_TRUE(run_until(*ours, [&] { return fired == 1; })) << "the child has set its timer";
+  EXPECT_EQ(tasks, 1);
+  EXPECT_EQ(paused_calls, 0);
+  paused_watcher.reset();
+}
+
+TEST_F(ForkTest, AfterReinitTheChildsPostsWakeTheChildAndNotTheParent) {
+  ASSERT_EQ(ours->next_timeout(), std::nullopt);  // asleep, in both processes
+  EXPECT_TRUE(in_child([&] {
+    ours->reinit_after_fork();
+    if (ours->next_timeout() != std::nullopt) return false;
+    bool ran = false;
+    ours->ref().post([&] { ran = true; });
+    pollfd woken{ours->backend_fd(), POLLIN, 0};
+    if (::poll(&woken, 1, 10'000) != 1) return false;
+    ours->run_once(0ms);
+    return ran;
+  }));
+  pollfd woken{ours->backend_fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&woken, 1, 0), 0) << "the child has woken its parent";
+}
+
+TEST_F(ForkTest, AChildMayBeginItsOwnLifeInsideACallback) {
+  // The rest of the batch belongs to the parent's epoll instance; the child gets its events anew.
+  constexpr int kPairs = 5;
+  std::vector<SocketPair> pairs(kPairs);
+  std::vector<IoWatcher> watchers;
+  std::string received;
+  bool is_child = false;
+  pid_t child = -1;
+  for (SocketPair& pair : pairs) {
+    watchers.emplace_back(*ours, pair.ours(), Interest::read, [&](IoEvents) {
+      if (child == -1) {
+        child = ::fork();
+        is_child = child == 0;
+        if (is_child) ours->reinit_after_fork();
+        if (!is_child) ours->stop();  // the child reads: the parent must not take it away
+        return;
+      }
+      if (is_child) received += pair.receive();
+    });
+    pair.send("x");
+  }
+  ours->run_once(0ms);
+  if (is_child) {
+    const bool all = run_until(*ours, [&] { return received.size() == kPairs; });
+    const bool none_stale = ours->stats().stale_events == 0;
+    ::_exit(all && none_stale ? 0 : 1);
+  }
+  EXPECT_TRUE(succeeded(child));
+  watchers.clear();
+}
+
+TEST_F(ForkTest, ALoopMadeInTheChildIsItsOwn) {
+  EXPECT_TRUE(in_child([] {
+    EventLoop fresh;
+    bool fired = false;
+    const Timer timer = fresh.after(1ms, [&] {
+      fired = true;
+      fresh.stop();
+    });
+    fresh.run();
+    return fired;
+  }));
+}
+
+TEST_F(ForkTest, AGrandchildNeedsAReinitOfItsOwn) {
+  EXPECT_TRUE(in_child([&] {
+    ours->reinit_after_fork();
+    const bool refused = in_child([&] {
+      try {
+        ours->run_once(0ms);
+        return false;
+      } catch (const std::logic_error&) {
+      }
+      ours->reinit_after_fork();
+      ours->run_once(0ms);
+      return true;
+    });
+    ours->run_once(0ms);
+    return refused;
+  }));
+}
+
+// Owns what it watches, as a connection does.
+class OwningTarget final : public IoTarget {
+ public:
+  OwningTarget(EventLoop& loop, int fd, int& calls) : IoTarget(loop), calls_(calls) {
+    EXPECT_EQ(attach(fd, Interest::read), 0);
+  }
+  void close() {
+    detach_and_close();
+    bury();
+  }
+
+ private:
+  void handle_io(IoEvents) override { ++calls_; }
+  void handle_burial() noexcept override { loop().services().slab<OwningTarget>().destroy(this); }
+
+  int& calls_;
+};
+
+TEST_F(ForkTest, WhatTheParentClosesIsSilentThoughAChildHoldsACopy) {
+  SocketPair pair, control;
+  int calls = 0;
+  auto* target = ours->services().slab<OwningTarget>().make(*ours, pair.take_ours(), calls);
+  const pid_t child = start_child([&] {
+    control.close_peer();
+    pollfd ended{control.ours(), POLLIN, 0};
+    return ::poll(&ended, 1, 30'000) == 1;  // holds its copies meanwhile
+  });
+  target->close();
+  pair.send("x");
+  for (int i = 0; i < 3; ++i) ours->run_once(0ms);
+  EXPECT_EQ(calls, 0);
+  EXPECT_EQ(ours->stats().stale_events, 0u) << "the registration has outlived the descriptor";
+  control.close_peer();
+  EXPECT_TRUE(succeeded(child));
+}
+
+}  // namespace
+}  // namespace millrace::test

@@ -1,0 +1,252 @@
+#include <millrace/signal_watcher.h>
+
+#include "support/signal_test.h"
+
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <sys/resource.h>
+
+namespace millrace::test {
+namespace {
+
+struct SignalWatcherTest : SignalTest {};
+
+TEST_F(SignalWatcherTest, CallsBackWithTheNumber) {
+  std::vector<int> seen;
+  const SignalWatcher watcher(loop(), {SIGUSR1, SIGUSR2}, [&](int n) { seen.push_back(n); });
+  turns(1);
+  EXPECT_TRUE(seen.empty());
+  ::raise(SIGUSR2);
+  turns(1);
+  ::raise(SIGUSR1);
+  turns(1);
+  EXPECT_EQ(seen, (std::vector<int>{SIGUSR2, SIGUSR1}));
+}
+
+TEST_F(SignalWatcherTest, StopsALoop) {
+  const SignalWatcher stop(loop(), {SIGINT, SIGTERM}, [&](int) { loop().stop(); });
+  loop().post([] { ::kill(::getpid(), SIGTERM); });
+  loop().run();
+}
+
+TEST_F(SignalWatcherTest, CallsEveryWatcherOfASignal) {
+  int first = 0;
+  int second = 0;
+  int other = 0;
+  const SignalWatcher one(loop(), {SIGUSR1}, [&](int) { ++first; });
+  const SignalWatcher two(loop(), {SIGUSR2, SIGUSR1}, [&](int) { ++second; });
+  const SignalWatcher three(loop(), {SIGUSR2}, [&](int) { ++other; });
+  ::raise(SIGUSR1);
+  turns(2);
+  EXPECT_EQ(first, 1);
+  EXPECT_EQ(second, 1);
+  EXPECT_EQ(other, 0);
+}
+
+TEST_F(SignalWatcherTest, CountsSignalsThatTimersRaise) {
+  constexpr int kTimes = 10;
+  int counts[4] = {};
+  int once = 0;
+  std::vector<SignalWatcher> watchers;
+  for (int i = 0; i < 4; ++i) {
+    watchers.emplace_back(loop(), std::initializer_list<int>{i < 2 ? SIGUSR1 : SIGUSR2},
+                          [&counts, i](int) { ++counts[i]; });
+  }
+  std::optional<SignalWatcher> one_shot;
+  one_shot.emplace(loop(), std::initializer_list<int>{SIGUSR1}, [&](int) {
+    ++once;
+    one_shot.reset();
+  });
+  int raised = 0;
+  const Timer timer = loop().every(1ms, [&] {
+    // The next only when the one before has been seen: two that are pending count as one.
+    if (raised == kTimes || counts[0] < raised) return;
+    ++raised;
+    ::raise(SIGUSR1);
+    ::raise(SIGUSR2);
+  });
+  EXPECT_TRUE(run_until([&] { return counts[0] == kTimes && counts[2] == kTimes; }));
+  for (const int count : counts) EXPECT_EQ(count, kTimes);
+  EXPECT_EQ(once, 1);
+}
+
+TEST_F(SignalWatcherTest, SeveralPendingOnesOfAKindCountAsOne) {
+  int calls = 0;
+  const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
+  for (int i = 0; i < 3; ++i) ::raise(SIGUSR1);
+  turns(3);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(SignalWatcherTest, ASignalNamedTwiceIsToldOnce) {
+  int calls = 0;
+  {
+    const SignalWatcher watcher(loop(), {SIGUSR1, SIGUSR1}, [&](int) { ++calls; });
+    ::raise(SIGUSR1);
+    turns(2);
+  }
+  EXPECT_EQ(calls, 1);
+  EXPECT_FALSE(is_blocked(SIGUSR1));
+}
+
+TEST_F(SignalWatcherTest, MayWatchNothing) {
+  const SignalWatcher watcher(loop(), {}, [](int) { FAIL(); });
+  turns(1);
+}
+
+TEST_F(SignalWatcherTest, TakesASignalThatWasPendingBefore) {
+  const Blocked blocked(SIGUSR1);
+  ::raise(SIGUSR1);
+  int calls = 0;
+  const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
+  turns(1);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(SignalWatcherTest, BlocksItsSignalsAsLongAsAWatcherWantsThem) {
+  std::optional<SignalWatcher> first;
+  std::optional<SignalWatcher> second;
+  const auto nothing = [](int) {};
+  EXPECT_FALSE(is_blocked(SIGUSR1));
+  first.emplace(loop(), std::initializer_list<int>{SIGUSR1, SIGUSR2}, nothing);
+  EXPECT_TRUE(is_blocked(SIGUSR1));
+  EXPECT_TRUE(is_blocked(SIGUSR2));
+  second.emplace(loop(), std::initializer_list<int>{SIGUSR1}, nothing);
+  first.reset();
+  EXPECT_TRUE(is_blocked(SIGUSR1)) << "the second still wants it";
+  EXPECT_FALSE(is_blocked(SIGUSR2));
+  second.reset();
+  EXPECT_FALSE(is_blocked(SIGUSR1));
+}
+
+TEST_F(SignalWatcherTest, LeavesASignalBlockedThatWasBlockedBefore) {
+  const Blocked blocked(SIGUSR1);
+  {
+    const SignalWatcher watcher(loop(), {SIGUSR1, SIGUSR2}, [](int) {});
+  }
+  EXPECT_TRUE(is_blocked(SIGUSR1));
+  EXPECT_FALSE(is_blocked(SIGUSR2));
+}
+
+TEST_F(SignalWatcherTest, OneThatIsPendingWhenTheLastWatcherGoesDoesNoHarm) {
+  {
+    const SignalWatcher watcher(loop(), {SIGUSR1}, [](int) { FAIL(); });
+    ::raise(SIGUSR1);
+  }
+  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_FALSE(is_pending(SIGUSR1));
+  turns(1);
+}
+
+TEST_F(SignalWatcherTest, OneThatIsPendingForTheProcessDoesNoHarmEither) {
+  const SignalWatcher other(loop(), {SIGUSR2}, [](int) { FAIL(); });
+  {
+    const SignalWatcher watcher(loop(), {SIGUSR1}, [](int) { FAIL(); });
+    ::kill(::getpid(), SIGUSR1);
+  }
+  EXPECT_FALSE(is_blocked(SIGUSR1));
+  turns(1);
+}
+
+TEST_F(SignalWatcherTest, WatchesAgainAfterAllWatchersWereGone) {
+  for (int i = 0; i < 3; ++i) {
+    int calls = 0;
+    const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
+    ::raise(SIGUSR1);
+    turns(1);
+    EXPECT_EQ(calls, 1);
+  }
+}
+
+TEST_F(SignalWatcherTest, TakesARealTimeSignal) {
+  int calls = 0;
+  const SignalWatcher watcher(loop(), {SIGRTMIN, SIGRTMAX}, [&](int) { ++calls; });
+  ::raise(SIGRTMIN);
+  ::raise(SIGRTMAX);
+  turns(2);
+  EXPECT_EQ(calls, 2);
+}
+
+TEST_F(SignalWatcherTest, RefusesWhatIsNoSignalOrCannotBeCaught) {
+  for (const int number : {0, -1, 65, 999, SIGKILL, SIGSTOP}) {
+    try {
+      const SignalWatcher watcher(loop(), {SIGUSR1, number}, [](int) {});
+      ADD_FAILURE() << number << " was accepted";
+    } catch (const std::system_error& e) {
+      EXPECT_EQ(e.code(), std::errc::invalid_argument);
+      EXPECT_NE(std::string(e.what()).find("signal " + std::to_string(number)), std::string::npos)
+          << e.what();
+    }
+    EXPECT_FALSE(is_blocked(SIGUSR1)) << "nothing is left of a watcher that was refused";
+  }
+}
+
+TEST_F(SignalWatcherTest, LeavesNothingBehindWhenTheProcessIsOutOfDescriptors) {
+  const auto held = std::make_shared<int>(0);
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit none{0, before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  std::error_code why;
+  try {
+    const SignalWatcher watcher(loop(), {SIGUSR1}, [held](int) {});
+  } catch (const std::system_error& e) {
+    why = e.code();
+  }
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(why, std::errc::too_many_files_open);
+  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_EQ(held.use_count(), 1);
+  int calls = 0;
+  const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
+  ::raise(SIGUSR1);
+  turns(1);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(SignalWatcherTest, MovesWithItsCallback) {
+  int calls = 0;
+  SignalWatcher first(loop(), {SIGUSR1}, [&](int) { ++calls; });
+  SignalWatcher second = std::move(first);
+  SignalWatcher& same = second;
+  second = std::move(same);
+  ::raise(SIGUSR1);
+  turns(1);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(SignalWatcherTest, TakesTheWatchOfOneThatIsMovedIntoIt) {
+  int old_calls = 0;
+  int new_calls = 0;
+  SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++old_calls; });
+  watcher = SignalWatcher(loop(), {SIGUSR1}, [&](int) { ++new_calls; });
+  ::raise(SIGUSR1);
+  turns(1);
+  EXPECT_EQ(old_calls, 0);
+  EXPECT_EQ(new_calls, 1);
+}
+
+TEST_F(SignalWatcherTest, LetsGoOfItsCallback) {
+  const auto held = std::make_shared<int>(0);
+  {
+    const SignalWatcher watcher(loop(), {SIGUSR1}, [held](int) {});
+  }
+  turns(1);
+  EXPECT_EQ(held.use_count(), 1);
+}
+
+struct SignalWatcherDeathTest : SignalWatcherTest {
+  SignalWatcherDeathTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+TEST_F(SignalWatcherDeathTest, WithoutACallbackAborts) {
+  EXPECT_DEATH(SignalWatcher(loop(), {SIGUSR1}, nullptr), "a SignalWatcher needs a callback");
+}
+
+}  // namespace
+}  // namespace millrace::test

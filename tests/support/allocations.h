@@ -1,0 +1,37 @@
+// What a thread takes from operator new: counted, or refused. A program that uses this names
+// support/allocations.cc among its own sources, which replaces operator new in it.
+//
+//   Allocations allocations;
+//   loop.run_once(0ms);
+//   EXPECT_EQ(allocations.count(), 0u);
+//
+//   NoMemory limit(3);      // the fourth from now on, and all after it, throw std::bad_alloc
+//   loop.run_once(0ms);
+//   EXPECT_TRUE(limit.reached());
+#pragma once
+
+#include <cstdint>
+
+namespace millrace::test {
+
+// Counts those of the thread that made it, since then.
+class Allocations {
+ public:
+  Allocations() noexcept;
+  std::uint64_t count() const noexcept;
+
+ private:
+  std::uint64_t before_;
+};
+
+// One at a time in a thread. What it does ends with it.
+class NoMemory {
+ public:
+  explicit NoMemory(std::uint64_t after = 0) noexcept;
+  ~NoMemory();
+  NoMemory(const NoMemory&) = delete;
+  NoMemory& operator=(const NoMemory&) = delete;
+  bool reached() const noexcept;
+};
+
+}  // namespace millrace::test
