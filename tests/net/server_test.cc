@@ -6,6 +6,7 @@
 #include "support/loop_test.h"
 #include "support/sockets.h"
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
