@@ -1,5 +1,8 @@
 #include <millrace/error.h>
 
+#include <cstddef>
+#include <new>
+
 namespace millrace {
 namespace {
 
@@ -42,9 +45,11 @@ class Category final : public std::error_category {
 }  // namespace
 
 const std::error_category& error_category() noexcept {
-  // Never destroyed: connections may report errors while static objects are being torn down.
-  static const Category& category = *new Category;
-  return category;
+  // Never destroyed: connections may report errors while static objects are being torn down. Nor
+  // does it take memory: it may be asked for because there is none.
+  alignas(Category) static std::byte place[sizeof(Category)];
+  static const Category* const category = ::new (place) Category;
+  return *category;
 }
 
 void throw_system_error(int errno_value, const std::string& what) {

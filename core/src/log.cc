@@ -30,19 +30,18 @@ spdlog::level::level_enum to_spdlog(Level level) {
 }
 
 // An application that registered a logger of this name before our first line gets our lines there.
-std::shared_ptr<spdlog::logger> default_logger() {
-  static const std::shared_ptr<spdlog::logger> logger = [] {
-    auto found = spdlog::get("millrace");
-    if (!found) found = spdlog::stderr_color_mt("millrace");
-    found->set_level(spdlog::level::debug);  // the filter is `minimum`
-    return found;
-  }();
-  return logger;
+std::shared_ptr<spdlog::logger> find_or_make_logger() {
+  auto found = spdlog::get("millrace");
+  if (!found) found = spdlog::stderr_color_mt("millrace");
+  found->set_level(spdlog::level::debug);  // the filter is `minimum`
+  return found;
 }
 
 struct Output {
-  std::mutex mutex;
-  Sink sink;
+  // One line at a time; recursive, because a sink may replace itself.
+  std::recursive_mutex mutex;
+  std::shared_ptr<Sink> sink;
+  std::shared_ptr<spdlog::logger> logger;  // the default one, once it was needed
 };
 
 // Never destroyed: threads may log while static objects are being torn down.
@@ -62,24 +61,29 @@ bool enabled(Level level) noexcept {
 }
 
 void set_sink(Sink sink) {
+  auto made = sink ? std::make_shared<Sink>(std::move(sink)) : nullptr;
   Output& out = output();
   const std::lock_guard lock(out.mutex);
-  std::swap(out.sink, sink);
+  std::swap(out.sink, made);
 }
 
 void write(Level level, std::string_view line) noexcept {
-  if (!enabled(level)) return;
+  static thread_local bool inside = false;
+  if (!enabled(level) || inside) return;  // what a sink logs would come back to it
+  inside = true;
   try {
     Output& out = output();
     const std::lock_guard lock(out.mutex);
-    if (out.sink) {
-      out.sink(level, line);
+    if (const auto sink = out.sink) {
+      (*sink)(level, line);
     } else {
-      default_logger()->log(to_spdlog(level), spdlog::string_view_t(line.data(), line.size()));
+      if (!out.logger) out.logger = find_or_make_logger();
+      out.logger->log(to_spdlog(level), spdlog::string_view_t(line.data(), line.size()));
     }
   } catch (...) {
     // A log that cannot be written must not take the server down with it.
   }
+  inside = false;
 }
 
 bool RateLimit::allow(Clock::time_point now) noexcept {

@@ -123,7 +123,7 @@ void LoopCore::shut_down() noexcept {
     std::exchange(deferred_, {}).clear();
     bury_dead();
     flush_list_.clear();
-  } while (!deferred_.empty() || !buried_targets_.empty() || !buried_objects_.empty());
+  } while (!deferred_.empty() || !buried_targets_.empty() || buried_objects_);
   cancel_timer(*trim_timer_);
 }
 
@@ -304,7 +304,7 @@ void LoopCore::flush() {
 
 void LoopCore::bury_dead() noexcept {
   // Destructors may bury more: indices, and until nothing is left.
-  while (!buried_targets_.empty() || !buried_objects_.empty()) {
+  while (!buried_targets_.empty() || buried_objects_) {
     for (std::size_t i = 0; i < buried_targets_.size(); ++i) {
       IoTarget* target = buried_targets_[i];
       // Asked for a flush while that phase ran, and died: it is in the list of the next iteration.
@@ -312,10 +312,10 @@ void LoopCore::bury_dead() noexcept {
       target->handle_burial();
     }
     buried_targets_.clear();
-    for (std::size_t i = 0; i < buried_objects_.size(); ++i) {
-      const auto object = std::move(buried_objects_[i]);
+    while (buried_objects_) {
+      const std::unique_ptr<Mortal> object(buried_objects_);
+      buried_objects_ = object->next_buried_;
     }
-    buried_objects_.clear();
   }
 }
 
@@ -330,9 +330,14 @@ void LoopCore::end_phase(const char* kind) {
   ++stats_.stalls;
   if (!log::enabled(log::Level::warning) || !stall_log_.allow(end)) return;
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(took).count();
-  log::write(log::Level::warning,
-             fmt::format("event loop stalled for {} ms by {} callbacks ({} more stalls not shown)",
-                         ms, kind, stall_log_.suppressed()));
+  try {
+    log::write(
+        log::Level::warning,
+        fmt::format("event loop stalled for {} ms by {} callbacks ({} more stalls not shown)", ms,
+                    kind, stall_log_.suppressed()));
+  } catch (const std::bad_alloc&) {
+    // It is counted all the same.
+  }
 }
 
 void LoopCore::trim_memory_later() {
@@ -353,6 +358,10 @@ TimePoint LoopCore::refresh_now() noexcept {
   now_ = std::max(now_, read_clock(CLOCK_MONOTONIC));
   services_.now_ms_ = static_cast<std::uint64_t>((now_ - origin_) / kTick);
   return now_;
+}
+
+TimePoint LoopCore::clock_now() noexcept {
+  return read_clock(CLOCK_MONOTONIC);
 }
 
 bool LoopCore::in_loop_thread() const noexcept {
@@ -418,17 +427,24 @@ void LoopCore::bury(IoTarget& target) noexcept {
   work_left_ = true;
 }
 
+void LoopCore::bury(std::unique_ptr<Mortal> object) noexcept {
+  object->next_buried_ = buried_objects_;
+  buried_objects_ = object.release();
+  work_left_ = true;
+}
+
 void LoopCore::report_exception(std::exception_ptr exception, std::string_view kind) noexcept {
   ++stats_.exceptions;
+  auto hook = std::move(exception_hook_);  // it may set another
+  if (!hook) return log_exception(exception, kind);
+  hook_was_set_ = false;
   try {
-    if (exception_hook_) {
-      exception_hook_(exception, kind);
-      return;
-    }
+    hook(exception, kind);
   } catch (...) {
     log::write(log::Level::error, "the exception hook itself threw an exception");
+    log_exception(exception, kind);
   }
-  log_exception(exception, kind);
+  if (!hook_was_set_) exception_hook_ = std::move(hook);
 }
 
 void LoopCore::reinit_after_fork() {

@@ -39,6 +39,7 @@ class LoopCore {
   void defer(Task task);
   TimePoint now() noexcept;
   TimePoint refresh_now() noexcept;
+  static TimePoint clock_now() noexcept;  // not that of the iteration
   bool in_loop_thread() const noexcept;
   std::optional<Duration> next_timeout();
   void reinit_after_fork();
@@ -47,7 +48,10 @@ class LoopCore {
   LoopRef ref() const noexcept { return LoopRef(mailbox_); }
   LoopServices& services() noexcept { return services_; }
   Poller& poller() noexcept { return poller_; }
-  void set_exception_hook(EventLoop::ExceptionHook hook) { exception_hook_ = std::move(hook); }
+  void set_exception_hook(EventLoop::ExceptionHook hook) {
+    exception_hook_ = std::move(hook);
+    hook_was_set_ = true;
+  }
   // Destroys what waits: tasks, the buried. Nothing may use the loop afterwards.
   void shut_down() noexcept;
 
@@ -59,10 +63,7 @@ class LoopCore {
   void remove_target() noexcept { --targets_; }
   void request_flush(IoTarget& target) noexcept;
   void bury(IoTarget& target) noexcept;
-  void bury_owned(LoopServices::Owned object) {
-    buried_objects_.push_back(std::move(object));
-    work_left_ = true;
-  }
+  void bury(std::unique_ptr<Mortal> object) noexcept;
   void report_exception(std::exception_ptr exception, std::string_view kind) noexcept;
 
   // True in a child that fork() made after the loop, before reinit_after_fork().
@@ -118,11 +119,12 @@ class LoopCore {
   std::vector<IoTarget*> flush_list_;
   std::vector<IoTarget*> flush_now_;
   std::vector<IoTarget*> buried_targets_;
-  std::vector<LoopServices::Owned> buried_objects_;
+  Mortal* buried_objects_ = nullptr;  // a list; those buried last come first
 
   class TrimTimer;
   std::unique_ptr<TrimTimer> trim_timer_;
   EventLoop::ExceptionHook exception_hook_;
+  bool hook_was_set_ = false;  // while the one before it runs
   LoopStats stats_;
   log::RateLimit stall_log_;
 };

@@ -23,12 +23,16 @@ void* LoopServices::add_local(const void* key, Owned object) {
   return locals_.back().object.get();
 }
 
-void LoopServices::bury_erased(Owned object) {
-  core_.bury_owned(std::move(object));
+void LoopServices::bury(std::unique_ptr<Mortal> object) noexcept {
+  core_.bury(std::move(object));
 }
 
 bool LoopServices::forked_away() const noexcept {
   return core_.forked_away();
+}
+
+bool LoopServices::ever_forked() noexcept {
+  return LoopCore::ever_forked();
 }
 
 void LoopServices::make_receive_block() {

@@ -19,8 +19,26 @@
 
 namespace millrace {
 
-class SignalWatcher::Subscription {
+namespace {
+
+// Of this thread: how many loops watch a signal (loops may share a thread), and whether it was
+// blocked before the first of them did.
+struct Watched {
+  std::array<unsigned, NSIG> loops{};
+  std::array<bool, NSIG> was_blocked{};
+};
+thread_local Watched watched;
+
+// Signals taken per turn: a callback that raises one must not keep the loop.
+constexpr int kSignalsPerTurn = 64;
+
+}  // namespace
+
+class SignalWatcher::Subscription final : public Mortal {
  public:
+  Subscription(SignalHub* its_hub, std::vector<int> its_signals, Function<void(int)> its_callback)
+      : hub(its_hub), signals(std::move(its_signals)), callback(std::move(its_callback)) {}
+
   SignalHub* hub;
   std::vector<int> signals;
   Function<void(int)> callback;
@@ -35,7 +53,7 @@ class SignalHub {
 
   void add(Subscription& subscription);
   void remove(Subscription* subscription) noexcept;
-  void bury(std::unique_ptr<Subscription> subscription) {
+  void bury(std::unique_ptr<Subscription> subscription) noexcept {
     loop_.services().bury(std::move(subscription));
   }
 
@@ -50,7 +68,6 @@ class SignalHub {
   Target* target_ = nullptr;
   sigset_t mask_;
   std::array<unsigned, NSIG> wanted_{};
-  std::array<bool, NSIG> was_blocked_{};
   std::vector<Subscription*> subscriptions_;  // null: removed while dispatching
   bool dispatching_ = false;
 };
@@ -69,7 +86,8 @@ class SignalHub::Target final : public IoTarget {
   void handle_io(IoEvents) override {
     signalfd_siginfo info;
     // One signal per read, and none after the last watcher is gone: its rest is not ours to take.
-    while (attached() && sys::read(fd(), &info, sizeof info) == sizeof info) {
+    for (int left = kSignalsPerTurn; left > 0 && attached(); --left) {
+      if (sys::read(fd(), &info, sizeof info) != sizeof info) return;
       hub_.dispatch(static_cast<int>(info.ssi_signo));
     }
   }
@@ -107,13 +125,15 @@ void SignalHub::remove(Subscription* subscription) noexcept {
   if (!target_) return;
   if (none) {
     std::exchange(target_, nullptr)->end();
-  } else {
+  } else if (!LoopServices::ever_forked()) {
+    // Else its mask may be another process's too. A signal too many does no harm: it is not
+    // blocked.
     sys::signalfd(target_->fd(), &mask_, 0);
   }
 }
 
 void SignalHub::open_or_update() {
-  if (target_) {
+  if (target_ && !LoopServices::ever_forked()) {
     if (sys::signalfd(target_->fd(), &mask_, 0) < 0) throw_system_error(errno, "signalfd");
     return;
   }
@@ -126,22 +146,26 @@ void SignalHub::open_or_update() {
     throw_system_error(e, "epoll_ctl for a signalfd");
   }
   static_cast<void>(owner.release());
+  if (target_) target_->end();
   target_ = target;
 }
 
 void SignalHub::block(int number) {
+  sigaddset(&mask_, number);
+  const auto at = static_cast<std::size_t>(number);
+  if (watched.loops[at]++ > 0) return;
   sigset_t one;
   sigset_t before;
   sigemptyset(&one);
   sigaddset(&one, number);
   sys::pthread_sigmask(SIG_BLOCK, &one, &before);
-  was_blocked_[static_cast<std::size_t>(number)] = sigismember(&before, number) == 1;
-  sigaddset(&mask_, number);
+  watched.was_blocked[at] = sigismember(&before, number) == 1;
 }
 
 void SignalHub::unblock(int number) noexcept {
   sigdelset(&mask_, number);
-  if (was_blocked_[static_cast<std::size_t>(number)]) return;
+  const auto at = static_cast<std::size_t>(number);
+  if (--watched.loops[at] > 0 || watched.was_blocked[at]) return;
   sigset_t one;
   sigemptyset(&one);
   sigaddset(&one, number);
@@ -175,7 +199,7 @@ SignalWatcher::SignalWatcher(EventLoop& loop, std::initializer_list<int> signals
                              Function<void(int)> callback) {
   MILLRACE_CHECK(callback, "a SignalWatcher needs a callback");
   auto* hub = &loop.services().local<SignalHub>(loop);
-  std::unique_ptr<Subscription> made(new Subscription{hub, signals, std::move(callback)});
+  std::unique_ptr<Subscription> made(new Subscription(hub, signals, std::move(callback)));
   made->hub->add(*made);
   subscription_ = made.release();
 }
@@ -184,7 +208,9 @@ SignalWatcher::SignalWatcher(SignalWatcher&& other) noexcept
     : subscription_(std::exchange(other.subscription_, nullptr)) {}
 
 SignalWatcher& SignalWatcher::operator=(SignalWatcher&& other) noexcept {
-  std::swap(subscription_, other.subscription_);
+  if (this == &other) return *this;
+  const SignalWatcher old(std::move(*this));
+  subscription_ = std::exchange(other.subscription_, nullptr);
   return *this;
 }
 

@@ -86,7 +86,7 @@ void Timer::cancel() noexcept {
 void Timer::schedule_next() noexcept {
   const TimePoint now = loop_->now();
   if (repeat_ == Repeat::fixed_delay) {
-    due_ = later(now, period_);
+    due_ = later(LoopCore::clock_now(), period_);  // the callback took its time since
   } else {
     const auto skipped = (now - due_) / period_;
     missed_ += static_cast<std::uint64_t>(std::max<Duration::rep>(skipped, 0));

@@ -17,14 +17,14 @@ namespace millrace {
 
 // Outlives its Client by the rest of the iteration, because a callback that it holds may be
 // running.
-class Client::Core final : public ConnectionOwner {
+class Client::Core final : public ConnectionOwner, public Mortal {
  public:
   Core(EventLoop& loop, const ClientOptions& options)
-      : loop_(loop),
+      : ConnectionOwner(options.connection),
+        loop_(loop),
         options_(options),
         retry_timer_(loop, [this] { attempt(); }),
         cancelled_timer_(loop, [this] { report_cancelled(); }) {
-    connection_options = options.connection;
     MILLRACE_CHECK(options.reconnect.jitter >= 0 && options.reconnect.jitter <= 1,
                    "ReconnectOptions::jitter is a share between 0 and 1");
     MILLRACE_CHECK(options.reconnect.factor >= 1, "ReconnectOptions::factor is at least 1");
@@ -49,7 +49,7 @@ class Client::Core final : public ConnectionOwner {
   void handle_result(UniqueFd socket, std::error_code failure);
   void handle_failure(std::error_code why);
   void report_cancelled();
-  void connection_ended() override;
+  void connection_ended(const ConnectionCore& connection) override;
   void try_again_later();
   bool wants_reconnect() const noexcept;
   std::chrono::duration<double, std::milli> next_delay();
@@ -61,7 +61,7 @@ class Client::Core final : public ConnectionOwner {
   SocketAddress address_;
   Connector* connector_ = nullptr;
   bool stopped_ = true;    // no reconnect
-  unsigned failures_ = 0;  // in a row
+  unsigned failures_ = 0;  // in a row; connections that were of no use are among them
   std::minstd_rand random_{std::random_device{}()};
   Timer retry_timer_;
   Timer cancelled_timer_;  // runs while on_connect_failed with ECANCELED is due
@@ -85,10 +85,8 @@ void Client::Core::attempt() {
 void Client::Core::handle_result(UniqueFd socket, std::error_code failure) {
   connector_ = nullptr;
   if (!failure) {
-    const unsigned failures = std::exchange(failures_, 0);
     const int e = ConnectionCore::open(loop_, *this, std::move(socket), address_, *handler_, {});
     if (e == 0) return;
-    failures_ = failures;
     failure = system_error_code(e);
   }
   handle_failure(failure);
@@ -101,7 +99,11 @@ void Client::Core::handle_failure(std::error_code why) {
   handler_->on_connect_failed(why);
 }
 
-void Client::Core::connection_ended() {
+void Client::Core::connection_ended(const ConnectionCore& connection) {
+  // A server that accepts and closes at once, over and over, is as good as one that refuses.
+  const bool of_use =
+      connection.bytes_received() > 0 || connection.age() >= options_.reconnect.longest_delay;
+  failures_ = of_use ? 0 : failures_ + 1;
   if (state() == State::idle) try_again_later();  // unless on_close has begun something new
 }
 

@@ -45,6 +45,7 @@ bool Connection::try_send(ByteView bytes) {
   ConnectionCore& self = core(*this);
   if (!self.open_for_sending()) return false;
   if (self.output_.bytes() > self.options().limits.high_watermark_bytes) return false;
+  if (!self.fits(bytes.size())) return false;
   self.send_bytes(bytes, {});
   return self.open_for_sending();
 }

@@ -20,6 +20,11 @@ constexpr int kCallbacksPerSettle = 4;
 
 }  // namespace
 
+ConnectionOwner::ConnectionOwner(const ConnectionOptions& options) : connection_options(options) {
+  MILLRACE_CHECK_LE(options.limits.low_watermark_bytes, options.limits.high_watermark_bytes,
+                    "ConnectionLimits: the low watermark is above the high one");
+}
+
 void ConnectionOwner::end_connections(std::error_code why) noexcept {
   while (ConnectionCore* connection = first_) {
     connection->leave_owner();
@@ -48,14 +53,17 @@ ConnectionCore::~ConnectionCore() = default;
 int ConnectionCore::open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socket,
                          const SocketAddress& peer, ConnectionHandler& handler,
                          std::unique_ptr<ConnectionHandler> owned_handler) {
-  ConnectionCore* made;
+  ConnectionCore* made = nullptr;
+  int e = 0;
   try {
     made = loop.services().slab<ConnectionCore>().make(loop, owner, handler, peer);
+    if (owned_handler) made->rare().owned_handler = std::move(owned_handler);
+    e = made->attach(socket.get(), Interest::read);
   } catch (const std::bad_alloc&) {
-    return ENOMEM;
+    if (!made) return ENOMEM;
+    e = ENOMEM;
   }
-  if (owned_handler) made->rare().owned_handler = std::move(owned_handler);
-  if (const int e = made->attach(socket.get(), Interest::read)) {
+  if (e != 0) {
     made->set(kFinished);
     made->bury();
     return e;
@@ -120,8 +128,10 @@ void ConnectionCore::handle_io(IoEvents events) {
   }
   if (has(kBlocked) && (events.writable() || events.ended())) {
     unset(kBlocked);
+    set(kRetrying);
   }
   flush_output();
+  unset(kRetrying);
   settle();
 }
 
@@ -201,8 +211,8 @@ void ConnectionCore::fail(std::error_code why, std::string_view detail) noexcept
 }
 
 void ConnectionCore::close_gracefully(std::error_code why, std::string_view detail) {
+  if (!ended()) remember(why, detail);  // of a close() without a reason too
   if (!is_open()) return;
-  remember(why, detail);
   set(kClosing | kTimersChanged);
   settle_soon();
 }
@@ -224,16 +234,28 @@ void ConnectionCore::finish() noexcept {
 
   // What is lost must not look to the peer like the end of all that there was.
   if (!output_.empty()) set(kReset);
-  // In a forked child the socket is the parent's too: its state must not be touched.
-  if (has(kReset) && !services().forked_away()) {
-    const linger reset{1, 0};
-    sys::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-  }
+  end_stream();
   output_.clear(pool());
   input_.clear(pool());
   detach_and_close(has(kHandleShared));
-  if (owner) owner->connection_ended();
+  if (owner) owner->connection_ended(*this);
   bury();
+}
+
+// Sees to it that closing the descriptor sends RST or FIN.
+void ConnectionCore::end_stream() noexcept {
+  // In a forked child the socket is the parent's too: its state must not be touched.
+  if (services().forked_away()) return;
+  // While there are copies of the descriptor, closing ours sends nothing.
+  const bool copied = has(kHandleShared) || services().ever_forked();
+  if (has(kReset)) {
+    const linger reset{1, 0};
+    sys::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    const sockaddr nowhere{AF_UNSPEC, {}};
+    if (copied) sys::connect(fd(), &nowhere, sizeof nowhere);  // disconnects, with RST
+  } else if (copied && !has(kFinSent)) {
+    sys::shutdown(fd(), SHUT_WR);
+  }
 }
 
 void ConnectionCore::check_invariants() const noexcept {

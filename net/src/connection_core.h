@@ -38,7 +38,9 @@ class ConnectionCore;
 // Who made a connection, holds its options, and is told of its end: a Server or a Client.
 class ConnectionOwner {
  public:
-  ConnectionOptions connection_options;
+  explicit ConnectionOwner(const ConnectionOptions& options);
+
+  const ConnectionOptions connection_options;
 
   ConnectionCore* first_connection() const noexcept { return first_; }
   std::size_t connection_count() const noexcept { return count_; }
@@ -52,7 +54,7 @@ class ConnectionOwner {
  private:
   friend class ConnectionCore;
   // A connection has ended; on_close has returned.
-  virtual void connection_ended() = 0;
+  virtual void connection_ended(const ConnectionCore& connection) = 0;
 
   ConnectionCore* first_ = nullptr;
   std::size_t count_ = 0;
@@ -93,6 +95,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   // Input is delivered and callbacks run; not so after close(), abort() or a failure.
   bool is_open() const noexcept { return (flags_ & kNotOpen) == 0; }
   bool ended() const noexcept { return (flags_ & kFinished) != 0; }
+  std::uint64_t bytes_received() const noexcept { return bytes_received_; }
+  std::chrono::milliseconds age() const noexcept;
 
  private:
   friend class Connection;
@@ -119,6 +123,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     kOutOfMemory = 1 << 16,    // there was no room to keep the reason of the end
     kLingering = 1 << 17,      // closing, and FIN is sent: the linger clock runs
     kFlushedEarly = 1 << 18,   // before the callback returned: flushed_early_ counts
+    kRetrying = 1 << 19,       // sending again after EPOLLOUT: no bytes, no progress
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
@@ -184,6 +189,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
 
   // Output (connection_output.cc).
   SendQueue::Stay stay() const noexcept;
+  bool fits(std::size_t more) const noexcept;
   bool accepts(std::size_t more) noexcept;
   [[gnu::cold]] void overflow(std::size_t more, std::size_t limit) noexcept;
   template <class Append>
@@ -193,6 +199,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   void count_early(Flush&& flush) noexcept;
   bool send_large(ByteView first, ByteView second);
   bool queue_committed(std::size_t n) noexcept;
+  void flush_committed() noexcept;
+  bool appended() noexcept;
   void flush_output() noexcept {
     if (output_.empty() || has(kBlocked | kWriteFailed | kFailed | kFinished)) return;
     const std::size_t queued = output_.bytes();
@@ -216,12 +224,14 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   void remember(std::error_code why, std::string_view detail) noexcept;
   void fail(std::error_code why, std::string_view detail = {}) noexcept;
   void finish() noexcept;
+  void end_stream() noexcept;
   void check_invariants() const noexcept;
 
   // Deadlines (connection_timeouts.cc).
   void settle_timer() noexcept;
   void expire() noexcept;
   std::chrono::milliseconds until_deadline() const noexcept;
+  int unacknowledged_bytes() const noexcept;
   std::uint32_t now_ms() const noexcept { return static_cast<std::uint32_t>(services().now_ms()); }
 
   // In the order of use: what one message touches lies in the first two cache lines.
@@ -244,6 +254,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   std::uint32_t flushed_early_ = 0;  // bytes, since the last settle()
   std::uint32_t quick_bytes_;        // queued bytes below which a send hits no limit
   std::uint32_t lingering_since_ms_ = 0;
+  int unacknowledged_ = 0;     // bytes, when the linger clock was looked at last
   std::uint32_t peer_v4_ = 0;  // a peer of another family is in rare_
 };
 

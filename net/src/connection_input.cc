@@ -74,9 +74,10 @@ void ConnectionCore::deliver(ByteView all) noexcept {
   ReceiveBuffer in(all, &flags_, kStopsDelivery);
   call("on_data", [&] { handler_->on_data(*this, in); });
   if (!is_open()) return;
+  // What the callback has seen is not delivered again without new bytes, whatever it did: it knows.
+  unset(kRedeliver);
   if (in.empty() && in.expected() == 0) {
     input_.clear(pool());
-    unset(kRedeliver);
     return;
   }
   keep(in.view(), has(kSwitched) ? 0 : in.expected());
@@ -135,6 +136,7 @@ void ConnectionCore::switch_handler(ConnectionHandler& handler) {
   handler_ = &handler;
   set(kSwitched);
   if (!input_.view().empty()) set(kRedeliver);
+  if (has(kPeerEnded)) set(kPeerEndOwed);  // it was told to the other one
   settle_soon();
 }
 

@@ -13,15 +13,30 @@
 #include <utility>
 
 namespace millrace {
+namespace {
+
+// A shared payload takes a block of the smallest class in the queue: less than this is copied.
+constexpr std::size_t kSharedBytes = 2 * BlockPool::kSmallestBytes;
+constexpr std::uint64_t kLargestFileBytes = std::uint64_t{1} << 62;
+
+}  // namespace
+
 SendQueue::Stay ConnectionCore::stay() const noexcept {
   return callbacks_ > 0 && !has(kBlocked) ? SendQueue::Stay::brief : SendQueue::Stay::long_term;
+}
+
+// Whether `more` bytes stay within the hard limit. Files take no memory and do not count.
+bool ConnectionCore::fits(std::size_t more) const noexcept {
+  const std::size_t limit = options().limits.send_queue_bytes;
+  if (more > limit) return false;
+  return output_.bytes() <= limit - more || output_.bytes_in_memory() <= limit - more;
 }
 
 // Whether `more` bytes may be queued; more than the hard limit ends the connection.
 bool ConnectionCore::accepts(std::size_t more) noexcept {
   if (!open_for_sending()) return false;
+  if (fits(more)) return true;
   const std::size_t limit = options().limits.send_queue_bytes;
-  if (output_.bytes() <= limit && more <= limit - output_.bytes()) return true;
   overflow(more, limit);
   return false;
 }
@@ -64,6 +79,11 @@ bool ConnectionCore::queue(Append&& append) noexcept {
     return false;
   }
   if (output_.bytes() >= kFlushNowBytes && flushes_early()) count_early([&] { flush_output(); });
+  return appended();
+}
+
+// After something was queued. True while below the high watermark.
+bool ConnectionCore::appended() noexcept {
   if (has(kWriteFailed)) return false;
   if (!has(kBlocked) && !output_.empty()) settle_soon();
   if (output_.bytes() <= options().limits.high_watermark_bytes) return true;
@@ -77,6 +97,7 @@ bool ConnectionCore::send_bytes(ByteView first, ByteView second) {
   if (output_.bytes() + total < quick_bytes_ && callbacks_ > 0 && !has(kNoMoreSending | kBlocked)) {
     if (output_.append_quick(first, second, pool())) return true;
   }
+  if (total == 0) return open_for_sending() && !has(kAboveHigh);
   if (!accepts(total)) return false;
   if (total >= kFlushNowBytes && flushes_early()) {
     return send_large(first, second);
@@ -100,13 +121,19 @@ bool ConnectionCore::send_large(ByteView first, ByteView second) {
 }
 
 bool ConnectionCore::send_shared(SharedBytes bytes) {
+  if (bytes.size() < kSharedBytes) return send_bytes(bytes.view(), {});
   if (!accepts(bytes.size())) return false;
   return queue([&] { output_.append(std::move(bytes), pool()); });
 }
 
 bool ConnectionCore::send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length) {
   if (!open_for_sending()) return false;
-  // A file takes no memory: it counts against neither limit, but for the watermark.
+  if (offset > kLargestFileBytes || length > kLargestFileBytes - offset ||
+      length > kLargestFileBytes - output_.bytes()) {
+    abort(make_error_code(std::errc::invalid_argument), "send_file: a range that no file has");
+    return false;
+  }
+  // A file takes no memory: it counts for the watermark, but not against the hard limit.
   return queue([&] { output_.append_file(std::move(file), offset, length, pool()); });
 }
 
@@ -120,9 +147,11 @@ void ConnectionCore::note_flushed(const SendQueue::Flushed& flushed) noexcept {
     set(kWriteFailed);
     settle_soon();
   } else if (flushed.blocked) {
+    set(kBlocked);
+    if (has(kRetrying)) return;
     // The clock of a stall starts when bytes begin to wait.
     last_progress_ms_ = now_ms();
-    set(kBlocked | kTimersChanged);
+    set(kTimersChanged);
   } else if (!output_.empty()) {
     request_flush();  // the budget is used up
   }
@@ -143,6 +172,7 @@ void ConnectionCore::end_output() {
 bool ConnectionCore::settle_end_of_output() noexcept {
   if (!output_.empty() || !has(kEndRequested | kClosing)) return false;
   if (has(kClosing) && has(kPeerEnded)) return true;  // close(2) sends the FIN
+  if (has(kClosing) && !has(kLingering)) unacknowledged_ = unacknowledged_bytes();
   if (!has(kFinSent)) {
     // ENOTCONN after a reset: the next read will tell.
     sys::shutdown(fd(), SHUT_WR);
@@ -156,7 +186,13 @@ bool ConnectionCore::settle_end_of_output() noexcept {
 }
 
 bool ConnectionCore::queue_committed(std::size_t n) noexcept {
-  return queue([&] { output_.commit(n); });
+  output_.commit(n);
+  return appended();
+}
+
+// Only when the writer is gone: until then its block must stay.
+void ConnectionCore::flush_committed() noexcept {
+  if (output_.bytes() >= kFlushNowBytes && flushes_early()) count_early([&] { flush_output(); });
 }
 
 SendWriter::SendWriter(ConnectionCore& core, std::size_t bytes) : core_(core) {
@@ -170,9 +206,10 @@ SendWriter::SendWriter(ConnectionCore& core, std::size_t bytes) : core_(core) {
 SendWriter::~SendWriter() {
   if (!queued_) {
     core_.pool().release(block_);
-  } else if (core_.output_.last() == block_) {
-    core_.output_.drop_empty_tail(core_.pool());
+    return;
   }
+  if (core_.output_.last() == block_) core_.output_.drop_empty_tail(core_.pool());
+  core_.flush_committed();
 }
 
 std::span<std::byte> SendWriter::room() const noexcept {

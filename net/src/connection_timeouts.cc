@@ -4,10 +4,12 @@
 #include <millrace/error.h>
 
 #include "connection_core.h"
+#include "stream_io.h"
 #include "syscalls.h"
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include <linux/sockios.h>
 
@@ -18,12 +20,17 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds kNone = milliseconds::max();
+// The stamps are milliseconds of the loop modulo 2^32: what takes longer cannot be told from them.
+constexpr milliseconds kLongest{std::uint32_t{1} << 31};
 
-// What is left of `timeout`, which started at `since`; zero when it is over. Milliseconds of the
-// loop, modulo 2^32.
-milliseconds left_of(milliseconds timeout, std::uint32_t since, std::uint32_t now) {
+// What is left of `timeout`, of which `elapsed` have gone by; zero when it is over.
+milliseconds left_of(milliseconds timeout, milliseconds elapsed) {
   if (timeout <= milliseconds::zero()) return kNone;
-  return std::max(timeout - milliseconds(now - since), milliseconds::zero());
+  return std::max(timeout - elapsed, milliseconds::zero());
+}
+
+milliseconds left_since(milliseconds timeout, std::uint32_t since, std::uint32_t now) {
+  return timeout > kLongest ? kNone : left_of(timeout, milliseconds(now - since));
 }
 
 }  // namespace
@@ -32,15 +39,21 @@ milliseconds ConnectionCore::until_deadline() const noexcept {
   const ConnectionTimeouts& timeouts = options().timeouts;
   const std::uint32_t now = now_ms();
   milliseconds left = kNone;
-  if (has(kBlocked)) left = left_of(timeouts.write_stall, last_progress_ms_, now);
+  if (has(kBlocked)) left = left_since(timeouts.write_stall, last_progress_ms_, now);
   if (has(kLingering)) {
-    left = std::min(left, left_of(timeouts.linger, last_progress_ms_, now));
-    left = std::min(left, left_of(timeouts.linger_total, lingering_since_ms_, now));
+    left = std::min(left, left_since(timeouts.linger, last_progress_ms_, now));
+    left = std::min(left, left_since(timeouts.linger_total, lingering_since_ms_, now));
   }
   if (!is_open()) return left;
-  if (output_.empty()) left = std::min(left, left_of(timeouts.idle, last_activity_ms_, now));
-  const auto opened = static_cast<std::uint32_t>(opened_ms_);
-  return std::min(left, left_of(timeouts.lifetime, opened, now));
+  // While bytes wait the connection is not idle, but the timer goes on: nothing else would set it
+  // when they have gone.
+  const std::uint32_t idle_since = output_.empty() ? last_activity_ms_ : now;
+  left = std::min(left, left_since(timeouts.idle, idle_since, now));
+  return std::min(left, left_of(timeouts.lifetime, age()));
+}
+
+milliseconds ConnectionCore::age() const noexcept {
+  return milliseconds(services().now_ms() - opened_ms_);
 }
 
 void ConnectionCore::settle_timer() noexcept {
@@ -61,22 +74,33 @@ void ConnectionCore::expire() noexcept {
   const ConnectionTimeouts& timeouts = options().timeouts;
   const std::uint32_t now = now_ms();
   const auto over = [now](milliseconds timeout, std::uint32_t since) {
-    return left_of(timeout, since, now) == milliseconds::zero();
+    return left_since(timeout, since, now) == milliseconds::zero();
   };
   if (has(kBlocked) && over(timeouts.write_stall, last_progress_ms_)) {
     return abort(error::write_stalled, {});
   }
   if (has(kLingering)) {
     // The peer has not closed. What it has acknowledged is delivered; the rest is accounted for.
-    int unacknowledged = 0;
-    sys::ioctl(fd(), SIOCOUTQ, &unacknowledged);
-    return fail(unacknowledged > 0 ? make_error_code(error::linger_timeout) : std::error_code());
+    const int before = std::exchange(unacknowledged_, unacknowledged_bytes());
+    if (unacknowledged_ < before && !over(timeouts.linger_total, lingering_since_ms_)) {
+      last_progress_ms_ = now;  // it reads, slowly
+      return;
+    }
+    return fail(unacknowledged_ > 0 ? make_error_code(error::linger_timeout) : std::error_code());
   }
   if (!is_open()) return;
-  if (over(timeouts.lifetime, static_cast<std::uint32_t>(opened_ms_))) {
+  if (left_of(timeouts.lifetime, age()) == milliseconds::zero()) {
     return close_gracefully(error::lifetime_exceeded, {});
   }
+  // After a stall of the loop bytes may be waiting in the kernel: then it was us who were idle.
+  if (wants_input() && !stream_peek(fd()).blocked()) return;
   close_gracefully(error::idle_timeout, {});
+}
+
+int ConnectionCore::unacknowledged_bytes() const noexcept {
+  int bytes = 0;
+  sys::ioctl(fd(), SIOCOUTQ, &bytes);
+  return bytes;
 }
 
 }  // namespace millrace

@@ -35,6 +35,11 @@ int Connector::begin(const ClientOptions& options) noexcept {
   if (const auto failure = apply_socket_options(socket.get(), options.socket); failure.name) {
     return failure.error;
   }
+  // The port of an earlier connection may still be in TIME_WAIT.
+  const int reuse = 1;
+  if (options.local.port() != 0) {
+    sys::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
+  }
   if (options.local.family() != SocketAddress::Family::none &&
       sys::bind(socket.get(), options.local.native(), options.local.native_size()) != 0) {
     return errno;

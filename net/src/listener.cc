@@ -122,7 +122,8 @@ class Listener::Core final : public IoTarget, public TimerNode {
   bool accepting() const noexcept { return !ended_ && !failed_ && !paused_ && !exhausted_; }
 
   void update() noexcept {
-    if (attached()) set_interest(accepting() ? Interest::read : Interest::none);
+    if (!attached() || (silenced() && !accepting())) return;
+    set_interest(accepting() ? Interest::read : Interest::none);
   }
 
   // How many to ask for: being told EAGAIN costs more than a connection. One, unless the iteration
@@ -134,7 +135,9 @@ class Listener::Core final : public IoTarget, public TimerNode {
     return batch_;
   }
 
-  void handle_io(IoEvents) override {
+  void handle_io(IoEvents events) override {
+    // Shut down by somebody: epoll would say so for ever, wanted or not. accept4() will tell.
+    if (!accepting() && events.ended()) return silence();
     for (int left = batch(); left > 0 && accepting(); --left) {
       if (!accept_one()) return;
     }
@@ -169,7 +172,7 @@ class Listener::Core final : public IoTarget, public TimerNode {
         break;
     }
     failed_ = true;
-    update();
+    silence();
     if (auto callback = std::exchange(on_failure_, {})) {  // it may set another
       callback(system_error_code(error));
     } else {
@@ -227,7 +230,9 @@ Listener::Listener(EventLoop& loop, const SocketAddress& address, Accepted accep
 Listener::Listener(Listener&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
 
 Listener& Listener::operator=(Listener&& other) noexcept {
-  std::swap(core_, other.core_);
+  if (this == &other) return *this;
+  const Listener old(std::move(*this));
+  core_ = std::exchange(other.core_, nullptr);
   return *this;
 }
 

@@ -97,14 +97,24 @@ void SendQueue::append_file(UniqueFd opened, std::uint64_t offset, std::uint64_t
 Block* SendQueue::reserve(std::size_t least, BlockPool& pool, Stay stay, std::size_t wanted) {
   if (tail_ && tail_->kind == kBytes && tail_->room() >= least) return tail_;
   drop_empty_tail(pool);  // left by a writer, and too small
-  // What waits grows by doubling, so that neither many small writes make many small blocks nor one
-  // small write holds a large one.
-  wanted = std::max(wanted, std::min(bytes_, kLargestStep));
+  // Behind a payload that is not ours nothing much may follow (the next header): what fits.
+  if (tail_ && tail_->kind != kBytes) stay = Stay::long_term;
+  // Behind bytes it grows by doubling, so that neither many small writes make many small blocks nor
+  // one small write holds a large one.
+  if (tail_ && tail_->kind == kBytes) wanted = std::max(wanted, std::min(bytes_, kLargestStep));
   return add_block(std::max(least, block_bytes(wanted, stay)), pool);
 }
 
 Block* SendQueue::reserve(std::size_t n, BlockPool& pool, Stay stay) {
   return reserve(n, pool, stay, n);
+}
+
+std::size_t SendQueue::bytes_in_memory() const noexcept {
+  std::size_t bytes = bytes_;
+  for (const Block* block = head_; block; block = block->next) {
+    if (block->kind == kFile) bytes -= block->filled();
+  }
+  return bytes;
 }
 
 void SendQueue::drop_empty_tail(BlockPool& pool) noexcept {

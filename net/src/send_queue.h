@@ -41,16 +41,21 @@ class SendQueue {
 
   std::size_t bytes() const noexcept { return bytes_; }
   bool empty() const noexcept { return bytes_ == 0; }
+  // Without those of files. Looks at each piece.
+  std::size_t bytes_in_memory() const noexcept;
 
   // These throw std::bad_alloc; part of the bytes may then be queued.
   void append(ByteView bytes, BlockPool& pool, Stay stay);
-  // append() of both, Stay::brief, when they fit into one block; otherwise false and nothing.
-  bool append_quick(ByteView first, ByteView second, BlockPool& pool) {
+  // append() of both, Stay::brief, when there is a block with room, or the pool has a first one at
+  // hand; otherwise, and when there is nothing to append, false and nothing.
+  bool append_quick(ByteView first, ByteView second, BlockPool& pool) noexcept {
     const std::size_t total = first.size() + second.size();
     Block* tail = tail_;
     if (!tail) {
-      head_ = tail_ = tail = pool.acquire(BlockPool::kLargestPooledBytes);
-    } else if (tail->kind != 0 || tail->room() < total) {
+      tail = total > 0 ? pool.acquire_at_hand() : nullptr;
+      if (!tail) return false;
+      head_ = tail_ = tail;
+    } else if (tail->kind != 0 || tail->room() < total || total == 0) {
       return false;
     }
     std::byte* to = tail->bytes() + tail->end;

@@ -18,12 +18,13 @@ namespace millrace {
 
 // Outlives its Server by the rest of the iteration, because a callback that it holds may be
 // running.
-class Server::Core final : public ConnectionOwner {
+class Server::Core final : public ConnectionOwner, public Mortal {
  public:
   Core(EventLoop& loop, const ServerOptions& options)
-      : loop_(loop), options_(options), drain_timer_(loop, [this] { handle_drain_timer(); }) {
-    connection_options = options.connection;
-  }
+      : ConnectionOwner(options.connection),
+        loop_(loop),
+        options_(options),
+        drain_timer_(loop, [this] { handle_drain_timer(); }) {}
 
   void use(ConnectionHandler& handler) { handler_ = &handler; }
   void use(std::unique_ptr<ConnectionHandler> handler) {
@@ -50,7 +51,7 @@ class Server::Core final : public ConnectionOwner {
  private:
   bool full() const noexcept { return connection_count() >= options_.max_connections; }
   void accept(UniqueFd socket, const SocketAddress& peer);
-  void connection_ended() override;
+  void connection_ended(const ConnectionCore& connection) override;
   void handle_drain_timer();
   void finish_drain() noexcept;
 
@@ -105,7 +106,7 @@ void Server::Core::accept(UniqueFd socket, const SocketAddress& peer) {
   }
 }
 
-void Server::Core::connection_ended() {
+void Server::Core::connection_ended(const ConnectionCore&) {
   for (Listener& listener : listeners_) {
     if (!full() && listener.paused()) listener.resume();
     listener.retry();  // a descriptor is free

@@ -2,6 +2,7 @@
 #include <millrace/event_loop.h>
 #include <millrace/io_watcher.h>
 
+#include "support/buried.h"
 #include "support/flush_target.h"
 #include "support/loop_test.h"
 #include "support/process.h"
@@ -134,7 +135,7 @@ TEST_F(LoopEndTest, WhatIsDestroyedWithTheLoopMayAskItForMoreWhichIsNotRun) {
       if (!loop) return;
       loop->post(Traced(*fate));
       loop->defer(Traced(*fate));
-      loop->services().bury(std::make_unique<Traced>(*fate));
+      loop->services().bury(std::make_unique<Buried<Traced>>(*fate));
       EXPECT_FALSE(loop->ref().post(Traced(*fate)));
       EXPECT_FALSE(loop->ref().alive());
       loop->stop();
@@ -145,7 +146,7 @@ TEST_F(LoopEndTest, WhatIsDestroyedWithTheLoopMayAskItForMoreWhichIsNotRun) {
   Fate fate;
   ours->post(Asks(*ours, fate));
   ours->defer(Asks(*ours, fate));
-  ours->services().bury(std::make_unique<Asks>(*ours, fate));
+  ours->services().bury(std::make_unique<Buried<Asks>>(*ours, fate));
   ours.reset();
   EXPECT_EQ(fate.ran, 0);
   EXPECT_EQ(fate.destroyed, 3 * 5);

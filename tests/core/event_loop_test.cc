@@ -2,6 +2,7 @@
 #include <millrace/event_loop.h>
 #include <millrace/io_watcher.h>
 
+#include "support/buried.h"
 #include "support/clock_test.h"
 #include "support/flush_target.h"
 #include "support/socket_pair.h"
@@ -115,7 +116,7 @@ TEST_F(EventLoopTest, AnIterationDoesIoTimersTasksDeferredFlushesAndGravesInThis
   pair.send("x");
   // Asked for in the opposite order.
   FlushTarget* target = FlushTarget::make(loop(), note("flush "));
-  loop().services().bury(std::make_unique<Noisy>(order, "grave"));
+  loop().services().bury(std::make_unique<Buried<Noisy>>(order, "grave"));
   target->ask();
   loop().defer(note("deferred "));
   loop().post(note("task "));
@@ -136,7 +137,7 @@ TEST_F(EventLoopTest, WhatAnIoCallbackAsksForStillComesInItsIteration) {
   Timer timer(loop(), note("timer "));
   const IoWatcher watcher(loop(), pair.ours(), Interest::read, [&](IoEvents) {
     pair.receive();
-    loop().services().bury(std::make_unique<Noisy>(order, "grave"));
+    loop().services().bury(std::make_unique<Buried<Noisy>>(order, "grave"));
     target->ask();
     loop().defer(note("deferred "));
     loop().post(note("task "));
@@ -209,11 +210,11 @@ TEST_F(EventLoopTest, WhatADestructorBuriesIsDestroyedInTheSameIteration) {
     std::string& order;
     ~Buries() {
       order += "outer ";
-      loop.services().bury(std::make_unique<Noisy>(order, "inner "));
+      loop.services().bury(std::make_unique<Buried<Noisy>>(order, "inner "));
       loop.defer([this_order = &order] { *this_order += "deferred "; });
     }
   };
-  loop().services().bury(std::unique_ptr<Buries>(new Buries{loop(), order}));
+  loop().services().bury(std::make_unique<Buried<Buries>>(loop(), order));
   turn();
   EXPECT_EQ(order, "outer inner ");
   turn();
@@ -254,7 +255,7 @@ TEST_F(EventLoopTest, TasksAndDeferredTasksRunInTheirOrder) {
 }
 
 TEST_F(EventLoopTest, WhatATaskOwnsIsDestroyedBeforeTheNextTaskRuns) {
-  loop().post([owned = std::make_unique<Noisy>(order, "gone ")] {});
+  loop().post([owned = std::make_unique<Buried<Noisy>>(order, "gone ")] {});
   loop().post(note("next "));
   turn();
   EXPECT_EQ(order, "gone next ");

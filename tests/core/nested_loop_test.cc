@@ -111,7 +111,7 @@ TEST_F(NestedLoopTest, WorkThatWaitsMakesTheTimeoutZero) {
   EXPECT_EQ(loop().next_timeout(), Duration::zero());
   loop().run_once(0ms);
   EXPECT_EQ(loop().next_timeout(), std::nullopt);
-  loop().services().bury(std::make_unique<int>(1));
+  loop().services().bury(std::make_unique<Mortal>());
   EXPECT_EQ(loop().next_timeout(), Duration::zero());
 }
 

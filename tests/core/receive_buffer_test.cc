@@ -49,14 +49,18 @@ TEST(ReceiveBuffer, ViewsOfConsumedBytesStayReadable) {
   EXPECT_EQ(in.view().text(), "body");
 }
 
-TEST(ReceiveBuffer, KeepsWhatWasExpectedLast) {
+TEST(ReceiveBuffer, WhatIsExpectedCountsFromTheFirstByteNotConsumed) {
   ReceiveBuffer in("abc");
   EXPECT_EQ(in.expected(), 0u);
   in.expect(100);
   in.consume(2);
-  EXPECT_EQ(in.expected(), 100u);
+  EXPECT_EQ(in.expected(), 98u);
   in.expect(7);
   EXPECT_EQ(in.expected(), 7u);
+  in.consume_all();
+  EXPECT_EQ(in.expected(), 6u);
+  in.expect(0);
+  EXPECT_EQ(in.expected(), 0u);
 }
 
 TEST(ReceiveBuffer, IsNeverStoppedWhenMadeOverPlainBytes) {

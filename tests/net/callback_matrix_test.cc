@@ -107,31 +107,56 @@ class CallbackMatrixTest : public OnePeerTest,
 
   void perform(Connection& c) {
     switch (act()) {
-      case Act::close: return c.close();
-      case Act::close_with_reason: return c.close(error::idle_timeout, "because");
-      case Act::abort: return c.abort();
-      case Act::end: return c.end();
-      case Act::end_then_close: return c.end(), c.close();
-      case Act::send_little: return static_cast<void>(c.send("x"));
-      case Act::send_much: return static_cast<void>(c.send(std::string(10'000'000, 'm')));
-      case Act::send_and_flush: return static_cast<void>(c.send("x")), c.flush();
-      case Act::send_and_abort: return static_cast<void>(c.send(much)), c.abort();
-      case Act::writer: return write_in_place(c);
-      case Act::pause: return c.pause_reading();
-      case Act::resume: return c.resume_reading();
-      case Act::pause_and_resume: return c.pause_reading(), c.resume_reading();
-      case Act::switch_handler: return c.set_handler(switched());
-      case Act::replace_context: return c.emplace_context<std::string>("a"), replace(c);
-      case Act::destroy_server: return server.reset();
-      case Act::drain: return server->drain(20ms);
-      case Act::stop_accepting: return server->stop_accepting();
-      case Act::close_all: return server->for_each([](Connection& each) { each.close(); });
-      case Act::abort_all: return server->for_each([](Connection& each) { each.abort(); });
-      case Act::stop_loop: return loop().stop();
-      case Act::post: return post_tasks(c);
-      case Act::timers: return start_timers(c);
-      case Act::do_throw: throw std::runtime_error("on purpose");
-      case Act::kCount: break;
+      case Act::close:
+        return c.close();
+      case Act::close_with_reason:
+        return c.close(error::idle_timeout, "because");
+      case Act::abort:
+        return c.abort();
+      case Act::end:
+        return c.end();
+      case Act::end_then_close:
+        return c.end(), c.close();
+      case Act::send_little:
+        return static_cast<void>(c.send("x"));
+      case Act::send_much:
+        return static_cast<void>(c.send(std::string(10'000'000, 'm')));
+      case Act::send_and_flush:
+        return static_cast<void>(c.send("x")), c.flush();
+      case Act::send_and_abort:
+        return static_cast<void>(c.send(much)), c.abort();
+      case Act::writer:
+        return write_in_place(c);
+      case Act::pause:
+        return c.pause_reading();
+      case Act::resume:
+        return c.resume_reading();
+      case Act::pause_and_resume:
+        return c.pause_reading(), c.resume_reading();
+      case Act::switch_handler:
+        return c.set_handler(switched());
+      case Act::replace_context:
+        return c.emplace_context<std::string>("a"), replace(c);
+      case Act::destroy_server:
+        return server.reset();
+      case Act::drain:
+        return server->drain(20ms);
+      case Act::stop_accepting:
+        return server->stop_accepting();
+      case Act::close_all:
+        return server->for_each([](Connection& each) { each.close(); });
+      case Act::abort_all:
+        return server->for_each([](Connection& each) { each.abort(); });
+      case Act::stop_loop:
+        return loop().stop();
+      case Act::post:
+        return post_tasks(c);
+      case Act::timers:
+        return start_timers(c);
+      case Act::do_throw:
+        throw std::runtime_error("on purpose");
+      case Act::kCount:
+        break;
     }
   }
   // A handler for the same connection: its end must be counted where its beginning was.
@@ -226,8 +251,8 @@ TEST_P(CallbackMatrixTest, EndsOnceAndLeavesNothing) {
   listen(options);
   peer = RawSocket::connect_to(server->address(), 4096);
   ASSERT_TRUE(run_until([&] { return recorder.opened >= 1; }));
-  const bool may_go = act() == Act::destroy_server || act() == Act::stop_accepting ||
-                      act() == Act::drain;
+  const bool may_go =
+      act() == Act::destroy_server || act() == Act::stop_accepting || act() == Act::drain;
   if (!server || (may_go && acted)) {
     turns();
   } else {
@@ -241,14 +266,13 @@ TEST_P(CallbackMatrixTest, EndsOnceAndLeavesNothing) {
   EXPECT_TRUE(run_until([&] { return ran; }));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, CallbackMatrixTest,
-    ::testing::Combine(::testing::Range(0, static_cast<int>(Place::kCount)),
-                       ::testing::Range(0, static_cast<int>(Act::kCount))),
-    [](const auto& test) {
-      return std::string(kActs[static_cast<int>(std::get<1>(test.param))]) + "Inside" +
-             kPlaces[static_cast<int>(std::get<0>(test.param))];
-    });
+INSTANTIATE_TEST_SUITE_P(All, CallbackMatrixTest,
+                         ::testing::Combine(::testing::Range(0, static_cast<int>(Place::kCount)),
+                                            ::testing::Range(0, static_cast<int>(Act::kCount))),
+                         [](const auto& test) {
+                           return std::string(kActs[static_cast<int>(std::get<1>(test.param))]) +
+                                  "Inside" + kPlaces[static_cast<int>(std::get<0>(test.param))];
+                         });
 
 }  // namespace
 }  // namespace millrace::test

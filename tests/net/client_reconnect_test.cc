@@ -74,7 +74,9 @@ struct ClientReconnectTest : LoopTest {
   // Loses the connection that is open.
   void lose_connection() {
     const int before = recorder.closed;
-    listener.accept().close();
+    RawSocket accepted = listener.accept();
+    accepted.send_all("x");  // it was of use
+    accepted.close();
     while (recorder.closed == before) loop().run_once(0ms);
   }
 
@@ -223,7 +225,8 @@ TEST_F(ClientReconnectTest, ASuccessStartsTheWaitsAnew) {
   const SocketAddress address = listener.address();
   client->connect(address);
   ASSERT_TRUE(run_until([&] { return recorder.opened == 1; }));
-  const RawSocket held = listener.accept();
+  RawSocket held = listener.accept();
+  held.send_all("x");
   // The next five attempts are refused ...
   faults.on(Call::connect, Fault::fail(ECONNREFUSED), {.times = 5});
   held.end();
@@ -238,6 +241,24 @@ TEST_F(ClientReconnectTest, ASuccessStartsTheWaitsAnew) {
   ASSERT_EQ(calls.size(), 6u);
   EXPECT_LE(std::max(calls[0].before_ms, closed) - closed, 100u);
   ASSERT_TRUE(run_until([&] { return recorder.opened == 3; }));
+}
+
+TEST_F(ClientReconnectTest, AServerThatClosesAtOnceIsAsGoodAsOneThatRefuses) {
+  options.reconnect.first_delay = 100ms;
+  options.reconnect.max_attempts = 3;
+  make_client();
+  client->connect(listener.address());
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(run_until([&] { return recorder.opened == i; }));
+    listener.accept().close();
+    while (recorder.closed < i) loop().run_once(0ms);
+    if (i == 3) break;
+    const auto closed = loop().services().now_ms();
+    const auto calls = watch_calls(loop(), faults, Call::connect, 1);
+    ASSERT_EQ(calls.size(), 1u);
+    EXPECT_GE(calls[0].at_ms - closed, i * 100u);
+  }
+  EXPECT_EQ(client->state(), State::idle);
 }
 
 TEST_F(ClientReconnectTest, AReportThatThrowsDoesNotEndIt) {

@@ -81,6 +81,10 @@ TEST_F(SendQueueTest, ASharedPayloadIsQueuedWithoutACopyAndLetGoOnceSent) {
 
 TEST_F(SendQueueTest, AppendQuickTakesBothPartsWhenTheyFitIntoOneBlock) {
   StreamPair pair;
+  EXPECT_FALSE(queue.append_quick("head", "body", pool)) << "no block lies at hand";
+  pool.release(pool.acquire(kBlock));
+  EXPECT_FALSE(queue.append_quick("", "", pool)) << "nothing needs no block";
+  EXPECT_EQ(pool.live_blocks(), 0u);
   EXPECT_TRUE(queue.append_quick("head", "body", pool));
   EXPECT_TRUE(queue.append_quick("", "more", pool));
   EXPECT_TRUE(queue.append_quick("end", "", pool));

@@ -75,7 +75,9 @@ struct SteadyStateTest : OnePeerTest {
   std::unique_ptr<Client> client;
 };
 
-TEST_F(SteadyStateTest, AMessageCostsOneReceiveAndOneSendAndNoMemory) { play(1, 10'000); }
+TEST_F(SteadyStateTest, AMessageCostsOneReceiveAndOneSendAndNoMemory) {
+  play(1, 10'000);
+}
 
 TEST_F(SteadyStateTest, ABatchOf32MessagesCostsOneReceiveAndOneSendAndNoMemory) {
   play(32, 1'000);

@@ -44,16 +44,21 @@ class BlockPool {
 
   // A block with capacity >= bytes, begin == end == 0. Throws std::bad_alloc.
   Block* acquire(std::size_t bytes) {
-    // The block in which replies are collected comes back after each callback: kept at hand.
-    if (bytes > kLargestPooledBytes / 4 && bytes <= kLargestPooledBytes && hot_) {
-      Block* block = hot_;
-      hot_ = nullptr;
-      block->next = nullptr;
-      block->kind = 0;
-      block->begin = block->end = block->note = 0;
-      return block;
+    if (bytes > kLargestPooledBytes / 4 && bytes <= kLargestPooledBytes) {
+      if (Block* block = acquire_at_hand()) return block;
     }
     return acquire_cold(bytes);
+  }
+  // One of kLargestPooledBytes, if it lies at hand: the block in which replies are collected comes
+  // back after each callback. Otherwise null.
+  Block* acquire_at_hand() noexcept {
+    if (!hot_) return nullptr;
+    Block* block = hot_;
+    hot_ = nullptr;
+    block->next = nullptr;
+    block->kind = 0;
+    block->begin = block->end = block->note = 0;
+    return block;
   }
   // One that is larger than the pooled classes, with capacity >= bytes, and that is only waiting to
   // be used again: taking it takes no memory. Null if there is none.

@@ -21,7 +21,7 @@ bool enabled(Level level) noexcept;
 
 using Sink = std::function<void(Level, std::string_view line)>;
 // Replaces where lines go; an empty sink restores the default. The sink may be called by several
-// threads, one at a time.
+// threads, one at a time. It may call set_sink(); what it logs itself is dropped.
 void set_sink(Sink sink);
 
 void write(Level level, std::string_view line) noexcept;

@@ -20,6 +20,17 @@
 
 namespace millrace {
 
+// What LoopServices::bury() takes. It has its place in the graveyard with it: destructors bury, and
+// must not need memory for it.
+class Mortal {
+ public:
+  virtual ~Mortal() = default;
+
+ private:
+  friend class LoopCore;
+  Mortal* next_buried_ = nullptr;
+};
+
 class LoopServices {
  public:
   // The one block that all connections of the loop receive into, with room in front of it so that
@@ -57,12 +68,11 @@ class LoopServices {
   }
 
   // Destroys the object when the iteration ends: it may be in use further down the stack.
-  template <class T>
-  void bury(std::unique_ptr<T> object) {
-    bury_erased(Owned(object.release(), [](void* p) noexcept { delete static_cast<T*>(p); }));
-  }
+  void bury(std::unique_ptr<Mortal> object) noexcept;
   // True in a child that fork() made: what it closes must not disturb the parent.
   bool forked_away() const noexcept;
+  // True once this process has forked: descriptors may have copies that it does not know of.
+  static bool ever_forked() noexcept;
   // Reports what a callback threw, as the loop does for its own.
   void report_exception(std::exception_ptr exception, std::string_view callback_kind) noexcept;
 
@@ -89,7 +99,6 @@ class LoopServices {
 
   void* find_local(const void* key) const noexcept;
   void* add_local(const void* key, Owned object);
-  void bury_erased(Owned object);
   void make_receive_block();
 
   LoopCore& core_;

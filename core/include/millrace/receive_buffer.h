@@ -10,6 +10,7 @@
 #include <millrace/bytes.h>
 #include <millrace/check.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -34,8 +35,9 @@ class ReceiveBuffer {
   void consume(std::size_t n) {
     MILLRACE_CHECK_LE(n, bytes_.size(), "consume() of more bytes than there are");
     bytes_ = bytes_.from(n);
+    expected_ -= std::min(n, expected_);
   }
-  void consume_all() noexcept { bytes_ = bytes_.from(bytes_.size()); }
+  void consume_all() noexcept { consume(bytes_.size()); }
 
   // Nothing can be done before `n` bytes (counted from the first one not consumed) are there: the
   // rest is then received straight into place, and on_data is not called before they have arrived.

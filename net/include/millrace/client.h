@@ -29,7 +29,8 @@ struct ReconnectOptions {
   // Each wait is shortened by a random part of up to this share, so that a thousand clients of a
   // server that was restarted do not come back in one instant. Between 0 and 1.
   double jitter = 0.25;
-  // Failed attempts in a row after which it gives up; 0: never.
+  // Failed attempts in a row after which it gives up; 0: never. A connection that ends before it
+  // has received anything or has lived for `longest_delay` counts as a failed attempt.
   unsigned max_attempts = 0;
 };
 

@@ -36,7 +36,7 @@ class Connection {
   bool send(ByteView bytes);
   // Both, one after the other, as if they were one: a header and its payload.
   bool send_together(ByteView first, ByteView second);
-  // Queued without copying, but for small ones.
+  // Queued without copying, but for those below 512 bytes.
   bool send(SharedBytes bytes);
   template <OwnedBytes T>
   bool send(T&& owned) {
@@ -77,7 +77,7 @@ class Connection {
   ByteView unconsumed() const noexcept;
 
   // From now on `handler` gets the callbacks, on_open excepted; what was received and not consumed
-  // goes to it at once, in order.
+  // goes to it at once, in order, and on_peer_end if the peer has ended.
   void set_handler(ConnectionHandler& handler);
   ConnectionHandler& handler() const noexcept;
 

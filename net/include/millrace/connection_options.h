@@ -1,5 +1,5 @@
-// The limits and timeouts of a connection: plain aggregates with defaults that are safe on the open
-// internet, part of ServerOptions and ClientOptions. Values; any thread.
+// The limits and timeouts of a connection: plain aggregates, part of ServerOptions and
+// ClientOptions. Values; any thread.
 //
 //   ServerOptions options;
 //   options.connection.limits.high_watermark_bytes = 256 * 1024;
@@ -26,7 +26,9 @@ struct ConnectionLimits {
   std::size_t receive_bytes = 1024 * 1024;
 };
 
-// Zero switches a timeout off.
+// Zero switches a timeout off; so does more than 24 days, but for `lifetime`. How long silence is
+// normal only the protocol knows: `idle` and `lifetime` are off unless you set them, and a peer
+// that says nothing then keeps its place.
 struct ConnectionTimeouts {
   using Milliseconds = std::chrono::milliseconds;
 
@@ -35,7 +37,7 @@ struct ConnectionTimeouts {
   // Bytes wait and the peer takes none: aborted with error::write_stalled.
   Milliseconds write_stall{30'000};
   // After close() has sent everything and FIN: how long to wait for the peer's FIN, discarding what
-  // it still sends. Starts anew with each byte that comes, ...
+  // it still sends. Starts anew while bytes come or the peer acknowledges ours, ...
   Milliseconds linger{5'000};
   // ... but for no longer than this in all.
   Milliseconds linger_total{30'000};
