@@ -157,7 +157,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   std::size_t low_watermark() const noexcept;
   Rare& rare();
 
-  void handle_io(IoEvents events) override;
+  [[gnu::flatten]] void handle_io(IoEvents events) override;
   void handle_flush() override;
   void handle_timer() override;
   void handle_burial() noexcept override { services().slab<ConnectionCore>().destroy(this); }
@@ -173,7 +173,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     }
     --callbacks_;
   }
-  void handle_exception(std::string_view kind) noexcept;
+  [[gnu::noinline]] void handle_exception(std::string_view kind) noexcept;
   void enter_owner() noexcept;
   ConnectionOwner* leave_owner() noexcept;  // null if it had left before
 
@@ -181,10 +181,11 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   bool wants_input() const noexcept;
   void read_turn() noexcept;
   bool receive_once() noexcept;
+  bool receive_into(const StoredInput::Window& window, LoopServices& loop) noexcept;
   void take_in(ByteView all) noexcept;
   void deliver(ByteView all) noexcept;
-  void keep(ByteView rest, std::size_t expected) noexcept;
-  void look_for_end() noexcept;
+  [[gnu::noinline]] void keep(ByteView rest, std::size_t expected) noexcept;
+  [[gnu::noinline]] void look_for_end() noexcept;
   void read_remaining() noexcept;
 
   // Output (connection_output.cc).
@@ -197,6 +198,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   bool flushes_early() noexcept;
   template <class Flush>
   void count_early(Flush&& flush) noexcept;
+  [[gnu::noinline]] bool send_slowly(ByteView first, ByteView second);
   bool send_large(ByteView first, ByteView second);
   bool queue_committed(std::size_t n) noexcept;
   void flush_committed() noexcept;
@@ -209,20 +211,20 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     bytes_sent_ += queued;
     last_activity_ms_ = now_ms();
   }
-  void note_flushed(const SendQueue::Flushed& flushed) noexcept;
+  [[gnu::noinline]] void note_flushed(const SendQueue::Flushed& flushed) noexcept;
   bool settle_end_of_output() noexcept;
 
   // Life (connection_core.cc).
   void settle() noexcept {
     if (has(kUnsettled) || !output_.empty() || interest() != Interest::read) settle_all();
   }
-  void settle_all() noexcept;
+  [[gnu::noinline]] void settle_all() noexcept;
   bool owes_callback() const noexcept;
   void pay_callback() noexcept;
   void settle_interest() noexcept;
   void settle_soon() noexcept;
   void remember(std::error_code why, std::string_view detail) noexcept;
-  void fail(std::error_code why, std::string_view detail = {}) noexcept;
+  [[gnu::noinline]] void fail(std::error_code why, std::string_view detail = {}) noexcept;
   void finish() noexcept;
   void end_stream() noexcept;
   void check_invariants() const noexcept;

@@ -31,16 +31,18 @@ void ConnectionCore::read_turn() noexcept {
 // True when there may be more: the window was filled. A read that does not fill it has emptied the
 // socket, and asking once more would only be told EAGAIN.
 bool ConnectionCore::receive_once() noexcept {
-  LoopServices& loop = services();
-  StoredInput::Window window{};
   try {
+    LoopServices& loop = services();
     // Once closing, what comes is discarded; what was stored is of no use any more.
     if (has(kClosing)) input_.clear(loop.blocks());
-    window = input_.window(loop);
+    return receive_into(input_.window(loop), loop);
   } catch (const std::bad_alloc&) {
     fail(make_error_code(std::errc::not_enough_memory), "no memory to receive into");
     return false;
   }
+}
+
+bool ConnectionCore::receive_into(const StoredInput::Window& window, LoopServices& loop) noexcept {
   const IoResult got = stream_read(fd(), window.at, window.size);
   if (got.blocked()) return false;
   if (got.failed()) {

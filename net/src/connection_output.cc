@@ -97,6 +97,11 @@ bool ConnectionCore::send_bytes(ByteView first, ByteView second) {
   if (output_.bytes() + total < quick_bytes_ && callbacks_ > 0 && !has(kNoMoreSending | kBlocked)) {
     if (output_.append_quick(first, second, pool())) return true;
   }
+  return send_slowly(first, second);
+}
+
+bool ConnectionCore::send_slowly(ByteView first, ByteView second) {
+  const std::size_t total = first.size() + second.size();
   if (total == 0) return open_for_sending() && !has(kAboveHigh);
   if (!accepts(total)) return false;
   if (total >= kFlushNowBytes && flushes_early()) {

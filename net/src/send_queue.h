@@ -81,8 +81,8 @@ class SendQueue {
   // Writes until the queue is empty, the kernel refuses, or the budget is used up.
   Flushed flush(int fd, BlockPool& pool) noexcept;
   // As flush(), with `first` and `second` behind the queue, not copied; `*taken` of them went out.
-  Flushed flush_with(int fd, BlockPool& pool, ByteView first, ByteView second,
-                     std::size_t* taken) noexcept;
+  [[gnu::noinline]] Flushed flush_with(int fd, BlockPool& pool, ByteView first, ByteView second,
+                                       std::size_t* taken) noexcept;
 
   void clear(BlockPool& pool) noexcept;
   void check_invariants() const;
@@ -94,7 +94,8 @@ class SendQueue {
   void remove_head(BlockPool& pool) noexcept;
   void advance(std::size_t n, BlockPool& pool) noexcept;
   Flushed flush_file(int fd, BlockPool& pool) noexcept;
-  Flushed partly_flushed(const IoResult& written, std::size_t of_queue, BlockPool& pool) noexcept;
+  [[gnu::noinline]] Flushed partly_flushed(const IoResult& written, std::size_t of_queue,
+                                           BlockPool& pool) noexcept;
   void shrink(BlockPool& pool) noexcept;
 
   Block* head_ = nullptr;

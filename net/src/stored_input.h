@@ -58,8 +58,9 @@ class StoredInput {
   }
 
  private:
-  Window window_behind_stored(LoopServices& services);
-  ByteView joined(const Window& window, std::size_t n, LoopServices& services) noexcept;
+  [[gnu::noinline]] Window window_behind_stored(LoopServices& services);
+  [[gnu::noinline]] ByteView joined(const Window& window, std::size_t n,
+                                    LoopServices& services) noexcept;
   void make_room(std::size_t room, BlockPool& pool);
 
   Block* block_ = nullptr;
