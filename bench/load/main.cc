@@ -83,7 +83,8 @@ struct MemoryCommand {
 
   void add_to(CLI::App& app) {
     app.add_option("--connect", address, "HOST:PORT of the echo server")->required();
-    app.add_option("--server-pid", options.server_pid)->required();
+    app.add_option("--server-pid", options.server_pid, "measure the memory of this process")
+        ->required();
     app.add_option("--connections", options.connections)->capture_default_str();
     app.add_option("--burst", options.burst_bytes, "bytes that each connection echoes at once")
         ->capture_default_str();
