@@ -146,6 +146,21 @@ TEST_F(ErrorsTest, AHookThatThrowsIsLoggedAndTheLoopGoesOn) {
   EXPECT_GE(log.lines(log::Level::error).size(), 5u);
 }
 
+TEST_F(ErrorsTest, AHookMayReplaceItself) {
+  const std::string text = "a text that is too long to be kept inside the string itself";
+  std::string said;
+  int calls_of_the_next = 0;
+  loop().set_exception_hook([&, text](std::exception_ptr, std::string_view) {
+    loop().set_exception_hook([&](std::exception_ptr, std::string_view) { ++calls_of_the_next; });
+    said = text;  // of this hook, which has been replaced
+  });
+  run_in("task", [] { throw 1; });
+  EXPECT_EQ(said, text);
+  EXPECT_EQ(calls_of_the_next, 0);
+  run_in("task", [] { throw 2; });
+  EXPECT_EQ(calls_of_the_next, 1);
+}
+
 TEST_F(ErrorsTest, AHookMayUseTheLoop) {
   bool posted = false;
   loop().set_exception_hook([&](std::exception_ptr, std::string_view) {

@@ -100,6 +100,18 @@ TEST_F(LogTest, ASinkThatThrowsHarmsNobody) {
   EXPECT_EQ(lines, (std::vector<Line>{{Level::error, "kept"}}));
 }
 
+TEST_F(LogTest, ASinkMayReplaceItselfAndWhatItLogsIsDropped) {
+  const std::string text = "a text that is too long to be kept inside the string itself";
+  log::set_sink([this, text](Level, std::string_view) {
+    log::set_sink([this](Level level, std::string_view line) { lines.emplace_back(level, line); });
+    log::write(Level::error, "from inside");
+    lines.emplace_back(Level::error, text);  // of this sink, which has been replaced
+  });
+  log::write(Level::error, "first");
+  log::write(Level::error, "second");
+  EXPECT_EQ(lines, (std::vector<Line>{{Level::error, text}, {Level::error, "second"}}));
+}
+
 TEST_F(LogTest, WritesToStandardErrorInTheNameOfMillraceWithoutASink) {
   log::set_sink({});
   ::testing::internal::CaptureStderr();
@@ -134,6 +146,20 @@ TEST_F(LogTest, UsesTheLoggerNamedMillraceThatTheApplicationHasRegistered) {
     std::_Exit(written.str().find("to the application") != std::string::npos ? 0 : 1);
   };
   EXPECT_EXIT(program(), ::testing::ExitedWithCode(0), "");
+}
+
+TEST_F(LogTest, AnExitHandlerMayLog) {
+  const auto program = [] {
+    log::set_sink({});
+    // Runs after static objects that were made later are gone.
+    std::atexit([] {
+      log::write(Level::error, "a late line");
+      std::_Exit(0);
+    });
+    log::write(Level::error, "an early line");
+    std::exit(1);
+  };
+  EXPECT_EXIT(program(), ::testing::ExitedWithCode(0), "a late line");
 }
 
 TEST_F(LogTest, ManyThreadsWriteOneAtATime) {

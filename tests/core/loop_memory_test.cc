@@ -1,6 +1,7 @@
 // What allocates and what does not, and what happens when memory runs out.
 #include <millrace/event_loop.h>
 #include <millrace/io_watcher.h>
+#include <millrace/signal_watcher.h>
 
 #include "support/allocations.h"
 #include "support/captured_log.h"
@@ -8,6 +9,7 @@
 #include "support/socket_pair.h"
 
 #include <array>
+#include <csignal>
 #include <memory>
 #include <new>
 #include <optional>
@@ -118,6 +120,26 @@ TEST_F(MemoryTest, AnExceptionIsReportedWithoutMemoryToo) {
   limit.reset();
   EXPECT_EQ(loop().stats().exceptions, 2u);
   EXPECT_EQ(loop().stats().timers_fired, 1u);
+}
+
+TEST_F(MemoryTest, AStallIsCountedThoughThereIsNoMemoryToLogIt) {
+  Faults faults;
+  loop().run_once(0ms);
+  loop().post([&] { faults.advance_clock(5s); });
+  {
+    const NoMemory none;
+    EXPECT_NO_THROW(loop().run_once(0ms));
+    EXPECT_TRUE(none.reached());
+  }
+  EXPECT_EQ(loop().stats().stalls, 1u);
+}
+
+TEST_F(MemoryTest, ASignalWatcherGoesWithoutMemory) {
+  std::optional<SignalWatcher> watcher;
+  watcher.emplace(loop(), std::initializer_list<int>{SIGUSR1}, [](int) {});
+  const NoMemory none;
+  watcher.reset();
+  EXPECT_FALSE(none.reached());
 }
 
 TEST_F(MemoryTest, StartingMovingAndCancellingTimersAllocatesNothing) {

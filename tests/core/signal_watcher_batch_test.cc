@@ -146,6 +146,18 @@ TEST_F(SignalWatcherBatchTest, WhatACallbackThrowsGoesToTheHookAndTheOthersAreCa
   EXPECT_EQ(kinds, (std::vector<std::string>{"signal", "signal"}));
 }
 
+TEST_F(SignalWatcherBatchTest, OneThatRaisesItsOwnSignalLeavesTurnsToTheOthers) {
+  constexpr int kTimes = 10'000;
+  int calls = 0;
+  const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) {
+    if (++calls < kTimes) ::raise(SIGUSR1);
+  });
+  ::raise(SIGUSR1);
+  turns(1);
+  EXPECT_LE(calls, 100);
+  EXPECT_TRUE(run_until([&] { return calls == kTimes; }));
+}
+
 // One loop after the other in each of some threads, each with a watcher that waits for one signal,
 // sent to its thread by another.
 TEST_F(SignalWatcherBatchTest, LoopsInManyThreadsCountTheirSignalsExactly) {

@@ -124,6 +124,22 @@ TEST_F(SignalWatcherTest, BlocksItsSignalsAsLongAsAWatcherWantsThem) {
   EXPECT_FALSE(is_blocked(SIGUSR1));
 }
 
+TEST_F(SignalWatcherTest, TwoLoopsOfOneThreadMayWatchOneSignal) {
+  EventLoop other;
+  int calls = 0;
+  std::optional<SignalWatcher> first;
+  std::optional<SignalWatcher> second;
+  first.emplace(loop(), std::initializer_list<int>{SIGUSR1}, [](int) {});
+  second.emplace(other, std::initializer_list<int>{SIGUSR1}, [&](int) { ++calls; });
+  first.reset();
+  ASSERT_TRUE(is_blocked(SIGUSR1)) << "the second still wants it";
+  ::raise(SIGUSR1);
+  other.run_once(0ms);
+  EXPECT_EQ(calls, 1);
+  second.reset();
+  EXPECT_FALSE(is_blocked(SIGUSR1));
+}
+
 TEST_F(SignalWatcherTest, LeavesASignalBlockedThatWasBlockedBefore) {
   const Blocked blocked(SIGUSR1);
   {

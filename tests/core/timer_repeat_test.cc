@@ -110,6 +110,20 @@ TEST_F(RepeatTest, AFixedDelayTimerWaitsAPeriodAfterEachCall) {
   EXPECT_EQ(timer.missed(), 0u);
 }
 
+TEST_F(RepeatTest, AFixedDelayBeginsWhenTheCallReturns) {
+  int count = 0;
+  const auto work = [&] {
+    ++count;
+    faults.advance_clock(30ms);
+  };
+  const Timer timer = loop().every(10ms, work, Repeat::fixed_delay);
+  step(10ms);
+  step(9ms);
+  EXPECT_EQ(count, 1);
+  step(1ms);
+  EXPECT_EQ(count, 2);
+}
+
 TEST_F(RepeatTest, ThePeriodIsAtLeastAMillisecond) {
   const Timer zero = loop().every(0ms, note());
   const Timer negative = loop().every(-1h, note(), Repeat::fixed_delay);

@@ -1,6 +1,7 @@
 #include "support/process.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
@@ -92,6 +93,27 @@ DescriptorLimit::~DescriptorLimit() {
   ::getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = before_;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+DescriptorCopies::DescriptorCopies() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
+  child_ = ::fork();
+  if (child_ == 0) {
+    ::close(ends[1]);
+    char none;
+    while (::read(ends[0], &none, 1) < 0 && errno == EINTR) {
+    }
+    ::_exit(0);
+  }
+  ::close(ends[0]);
+  release_ = ends[1];
+  if (child_ < 0) throw std::runtime_error("fork");
+}
+
+DescriptorCopies::~DescriptorCopies() {
+  ::close(release_);
+  ::waitpid(child_, nullptr, 0);
 }
 
 Program::Program(const std::vector<std::string>& command) {

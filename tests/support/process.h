@@ -29,6 +29,20 @@ class DescriptorLimit {
   std::size_t before_;
 };
 
+// A child of this process that does nothing but hold copies of its descriptors, while this object
+// lives.
+class DescriptorCopies {
+ public:
+  DescriptorCopies();
+  ~DescriptorCopies();
+  DescriptorCopies(const DescriptorCopies&) = delete;
+  DescriptorCopies& operator=(const DescriptorCopies&) = delete;
+
+ private:
+  pid_t child_;
+  int release_;  // the child ends when this is closed
+};
+
 // A program that runs until it is told to end or this object goes.
 class Program {
  public:
