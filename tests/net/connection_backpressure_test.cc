@@ -1,5 +1,7 @@
 // Watermarks and the hard cap of the send queue, against a kernel that takes what the test says and
 // against peers that read slowly.
+#include <millrace/client.h>
+
 #include "support/one_peer_test.h"
 
 #include <algorithm>
@@ -305,6 +307,18 @@ TEST_F(ConnectionBackpressureTest, TheKernelIsAskedToWatchForRoomOnlyWhileItRefu
   EXPECT_EQ(connection().queued_bytes(), 0u);
   EXPECT_EQ(controls(), 2u);
   EXPECT_LE(run_for(20ms), 2u);
+}
+
+using ConnectionBackpressureDeathTest = ConnectionBackpressureTest;
+
+TEST_F(ConnectionBackpressureDeathTest, ALowWatermarkAboveTheHighOneIsTheCallersMistake) {
+  ServerOptions options;
+  options.connection.limits.high_watermark_bytes = 10;
+  options.connection.limits.low_watermark_bytes = 11;
+  EXPECT_DEATH(Server(loop(), recorder, options), "the low watermark is above the high one");
+  ClientOptions client_options;
+  client_options.connection = options.connection;
+  EXPECT_DEATH(Client(loop(), recorder, client_options), "the low watermark is above the high one");
 }
 
 }  // namespace

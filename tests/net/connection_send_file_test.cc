@@ -2,7 +2,9 @@
 #include "support/one_peer_test.h"
 
 #include <csignal>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
@@ -143,6 +145,39 @@ TEST_F(ConnectionSendFileTest, AFileCountsAgainstTheWatermarksButNotAgainstTheHa
   EXPECT_TRUE(same_bytes(receive(peer, content.size()), content));
   EXPECT_TRUE(run_until([&] { return recorder.drained == 1; }));
   EXPECT_TRUE(connection().is_open());
+}
+
+TEST_F(ConnectionSendFileTest, AFileDoesNotCountAgainstTheHardCapOfWhatFollowsIt) {
+  ServerOptions options;
+  options.connection.limits.send_queue_bytes = 100'000;
+  start_with_small_buffers(options);
+  const std::string content = pattern(1 << 20);
+  connection().send_file(file_of(content), 0, content.size());
+  connection().send("the next header");
+  ASSERT_TRUE(connection().is_open());
+  const std::string wanted = content + "the next header";
+  EXPECT_TRUE(same_bytes(receive(peer, wanted.size()), wanted));
+}
+
+TEST_F(ConnectionSendFileTest, ARangeThatNoFileHasAbortsWithEinval) {
+  constexpr std::uint64_t kLargest = std::uint64_t{1} << 62;
+  constexpr std::uint64_t kAll = std::numeric_limits<std::uint64_t>::max();
+  const std::pair<std::uint64_t, std::uint64_t> ranges[] = {
+      {0, kAll}, {kAll, 1}, {kAll, kAll}, {1, kLargest}, {kLargest, 1}};
+  int closed = 0;
+  for (const auto& [offset, length] : ranges) {
+    start();
+    connection().send("not delivered");
+    UniqueFd file = file_of("content");
+    const int number = file.get();
+    EXPECT_FALSE(connection().send_file(std::move(file), offset, length));
+    EXPECT_FALSE(is_open(number));
+    EXPECT_EQ(recorder.closed, closed) << "from inside send_file()";
+    ASSERT_TRUE(until_closed(++closed));
+    EXPECT_EQ(recorder.reasons.back(), std::errc::invalid_argument);
+    EXPECT_EQ(receive(peer, 1), "");
+    EXPECT_EQ(peer.last_error(), ECONNRESET);
+  }
 }
 
 TEST_F(ConnectionSendFileTest, AFileToAPeerThatIsGoneRaisesNoSignal) {

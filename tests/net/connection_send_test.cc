@@ -3,6 +3,7 @@
 #include "support/one_peer_test.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace millrace::test {
@@ -114,6 +115,13 @@ TEST_F(ConnectionSendTest, EmptyMessagesSendNothing) {
   EXPECT_EQ(connection().stats().bytes_received, 1u);
 }
 
+TEST_F(ConnectionSendTest, AnEmptyMessageHoldsNoMemory) {
+  recorder.when_open = [](Connection& c) { c.send(""); };
+  start();
+  run_for(5ms);
+  EXPECT_EQ(loop().services().blocks().live_blocks(), 0u);
+}
+
 TEST_F(ConnectionSendTest, AnOwnedStringIsTakenOverAndALentOneIsLeftAlone) {
   std::string lent = pattern(20'000, 1);
   std::string owned = pattern(20'000, 2);
@@ -144,6 +152,17 @@ TEST_F(ConnectionSendTest, SharedBytesAreQueuedForManyWithoutCopying) {
   EXPECT_EQ(news.owners(), 1u);
   peers.clear();
   EXPECT_TRUE(until_closed(10));
+}
+
+TEST_F(ConnectionSendTest, SharedBytesBelow512AreCopied) {
+  start();
+  for (const auto& [size, owners] : {std::pair{511u, 1u}, std::pair{512u, 2u}}) {
+    const SharedBytes news{ByteView(pattern(size))};
+    connection().send(news);
+    EXPECT_EQ(news.owners(), owners) << size << " bytes";
+    EXPECT_TRUE(same_bytes(receive(peer, size), news.view().text()));
+    EXPECT_EQ(news.owners(), 1u);
+  }
 }
 
 TEST_F(ConnectionSendTest, SharedBytesThatCannotBeSentAreGivenBackAtTheEnd) {

@@ -89,6 +89,34 @@ TEST_F(SendWriterTest, ARoomLargerThanAnyPooledBlockIsSentWhole) {
   EXPECT_TRUE(same_bytes(receive(peer, bytes.size()), bytes));
 }
 
+TEST_F(SendWriterTest, ALargeRoomStaysAfterCommitsThatFillTheQueue) {
+  const std::string bytes = pattern(128 * 1024);
+  recorder.when_open = [&](Connection& c) {
+    SendWriter writer = c.writer(bytes.size());
+    for (const std::size_t from : {std::size_t{0}, bytes.size() / 2}) {
+      put(writer, std::string_view(bytes).substr(from, bytes.size() / 2));
+      EXPECT_TRUE(writer.commit(bytes.size() / 2));
+    }
+  };
+  start();
+  EXPECT_TRUE(same_bytes(receive(peer, bytes.size()), bytes));
+}
+
+TEST_F(SendWriterTest, ASmallRoomStaysThoughItsFirstCommitFillsTheQueue) {
+  const std::string before = pattern(64'000);
+  recorder.when_open = [&](Connection& c) {
+    c.send(before);
+    SendWriter writer = c.writer(3000);
+    put(writer, std::string(2000, 'a'));
+    EXPECT_TRUE(writer.commit(2000));  // more than 64 KiB wait now
+    put(writer, std::string(1000, 'b'));
+    EXPECT_TRUE(writer.commit(1000));
+  };
+  start();
+  const std::string wanted = before + std::string(2000, 'a') + std::string(1000, 'b');
+  EXPECT_TRUE(same_bytes(receive(peer, wanted.size()), wanted));
+}
+
 TEST_F(SendWriterTest, OneRoomAfterAnotherKeepsTheOrderUnderBackpressure) {
   start_with_small_buffers();
   std::string wanted;

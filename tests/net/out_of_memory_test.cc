@@ -1,0 +1,86 @@
+// Without memory: what goes needs none, what cannot begin leaves nothing behind, and what cannot be
+// sent ends its connection.
+#include <millrace/client.h>
+
+#include "support/allocations.h"
+#include "support/mappings.h"
+#include "support/one_peer_test.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace millrace::test {
+namespace {
+
+struct OutOfMemoryTest : OnePeerTest {};
+
+TEST_F(OutOfMemoryTest, AServerGoesWithoutMemory) {
+  listen();
+  const NoMemory none;
+  server.reset();
+  EXPECT_FALSE(none.reached());
+}
+
+TEST_F(OutOfMemoryTest, AClientGoesWithoutMemory) {
+  listen();
+  std::optional<Client> client(std::in_place, loop(), recorder);
+  client->connect(server->address());
+  {
+    const NoMemory none;
+    client.reset();
+    EXPECT_FALSE(none.reached());
+  }
+  loop().run_once(0ms);
+}
+
+TEST_F(OutOfMemoryTest, ASendThatCannotBeQueuedClosesWithEnomemAndDoesNotThrow) {
+  Mappings mappings;
+  recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
+    in.consume_all();
+    mappings.refuse(true);
+    EXPECT_NO_THROW(EXPECT_FALSE(c.send("reply")));
+    mappings.refuse(false);
+    EXPECT_EQ(recorder.closed, 0) << "from inside send()";
+  };
+  start();
+  peer.send_all("x");
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons[0], std::errc::not_enough_memory);
+}
+
+// How many allocations of an accept succeed.
+class AcceptWithoutMemoryTest : public OutOfMemoryTest,
+                                public ::testing::WithParamInterface<std::uint64_t> {};
+
+TEST_P(AcceptWithoutMemoryTest, CostsThatConnectionAtMostAndLeaksNothing) {
+  struct Discard : ConnectionHandler {
+    void on_data(Connection&, ReceiveBuffer& in) override { in.consume_all(); }
+  };
+  loop().set_exception_hook([](std::exception_ptr, std::string_view) {});
+  Server own(loop(), HandlerFactory([] { return std::make_unique<Discard>(); }));
+  own.listen(SocketAddress::loopback(0));
+  const auto connections_are = [&](std::size_t n) {
+    return run_until([&] { return own.connection_count() == n; });
+  };
+  // The first one makes what the loop keeps.
+  peer = RawSocket::connect_to(own.address());
+  ASSERT_TRUE(connections_are(1));
+  peer.close();
+  ASSERT_TRUE(connections_are(0));
+  peer = RawSocket::connect_to(own.address());
+  {
+    const NoMemory limit(GetParam());
+    for (int i = 0; i < 3; ++i) loop().run_once(0ms);
+  }
+  peer.close();
+  ASSERT_TRUE(connections_are(0));
+  peer = RawSocket::connect_to(own.address());
+  EXPECT_TRUE(connections_are(1)) << "it accepts no more";
+}
+
+INSTANTIATE_TEST_SUITE_P(After, AcceptWithoutMemoryTest, ::testing::Range<std::uint64_t>(0, 5));
+
+}  // namespace
+}  // namespace millrace::test
