@@ -75,6 +75,27 @@ TEST_F(ConnectionHandlerSwitchTest, WithNothingLeftTheNewHandlerIsCalledWhenMore
   EXPECT_TRUE(run_until([&] { return other.closed == 1; }));
 }
 
+TEST_F(ConnectionHandlerSwitchTest, WithNothingLeftOfWhatWasStoredItIsCalledWhenMoreComesToo) {
+  Recorder other;
+  recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
+    if (in.size() == 1) return;  // leaves it
+    in.consume_all();
+    in.expect(10);
+    hand_over(c, other, recorder);
+  };
+  start();
+  peer.send_all("u");
+  ASSERT_TRUE(run_until([&] { return recorder.events.size() == 2; }));
+  peer.send_all("pgrade!");
+  ASSERT_TRUE(run_until([&] { return recorder.events.size() == 3; }));
+  run_for(10ms);
+  EXPECT_TRUE(other.events.empty());
+  peer.send_all("more");
+  ASSERT_TRUE(run_until([&] { return other.received == "more"; }));
+  peer.close();
+  EXPECT_TRUE(run_until([&] { return other.closed == 1; }));
+}
+
 TEST_F(ConnectionHandlerSwitchTest,
        FromOutsideWhatWasLeftOverGoesToTheNewHandlerInTheSameIteration) {
   Recorder other;
@@ -250,6 +271,16 @@ TEST_F(ConnectionHandlerSwitchTest, SwitchedInOnPeerEndTheNewHandlerGetsOnClose)
   peer.end();
   ASSERT_TRUE(run_until([&] { return other.closed == 1; }));
   EXPECT_EQ(other.events, Events{"close"});
+  EXPECT_EQ(recorder.events, (Events{"open", "end"}));
+}
+
+TEST_F(ConnectionHandlerSwitchTest, SwitchedInOnPeerEndTheNewHandlerIsToldOfTheEndToo) {
+  Recorder other;
+  recorder.when_peer_end = [&](Connection& c) { hand_over(c, other, recorder); };
+  start();
+  peer.end();
+  ASSERT_TRUE(run_until([&] { return other.closed == 1; }));
+  EXPECT_EQ(other.events, (Events{"end", "close"}));
   EXPECT_EQ(recorder.events, (Events{"open", "end"}));
 }
 

@@ -118,6 +118,36 @@ TEST_F(ConnectionPauseTest, PausingAndResumingInOneCallbackCostsNoSystemCall) {
   EXPECT_EQ(faults.count(Call::epoll_ctl), 0u);
 }
 
+TEST_F(ConnectionPauseTest, PausingAndResumingInOnDataDeliversNothingTwice) {
+  recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
+    calls.emplace_back(in.view().text());
+    c.pause_reading();
+    c.resume_reading();
+  };
+  start();
+  peer.send_all("ab");
+  ASSERT_TRUE(run_until([&] { return calls.size() == 1; }));
+  peer.send_all("c");
+  ASSERT_TRUE(run_until([&] { return calls.size() == 2; }));
+  EXPECT_LE(run_for(20ms), kFew);
+  EXPECT_EQ(calls, (std::vector<std::string>{"ab", "abc"}));
+}
+
+TEST_F(ConnectionPauseTest, PausingAndResumingInOnDataLeavesWhatIsExpected) {
+  recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
+    calls.emplace_back(in.view().text());
+    c.pause_reading();
+    c.resume_reading();
+    if (calls.size() == 2) in.expect(5);
+  };
+  start();
+  for (const char* part : {"ab", "c", "d", "e"}) {
+    peer.send_all(part);
+    run_for(10ms);
+  }
+  EXPECT_EQ(calls, (std::vector<std::string>{"ab", "abc", "abcde"}));
+}
+
 TEST_F(ConnectionPauseTest, ThePauseReachesTheKernelOnlyWhenSomethingComes) {
   start();
   Faults faults;

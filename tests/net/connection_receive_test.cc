@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace millrace::test {
@@ -103,6 +104,23 @@ TEST_F(ConnectionReceiveTest, ExpectedBytesCountFromTheFirstOneNotConsumed) {
   peer.send_all("d");
   ASSERT_TRUE(until_received(6));
   EXPECT_EQ(calls, (std::vector<std::string>{"hhab", "abcd"}));
+}
+
+TEST_F(ConnectionReceiveTest, WhatIsConsumedAfterExpectIsPartOfWhatWasExpected) {
+  recorder.when_data = [&](Connection&, ReceiveBuffer& in) {
+    calls.emplace_back(in.view().text());
+    in.expect(10);
+    in.consume(4);
+  };
+  start();
+  peer.send_all("0123456");
+  ASSERT_TRUE(until_received(7));
+  peer.send_all("78");
+  ASSERT_TRUE(until_received(9));
+  EXPECT_EQ(calls.size(), 1u);
+  peer.send_all("9");
+  ASSERT_TRUE(until_received(10));
+  EXPECT_EQ(calls, (std::vector<std::string>{"0123456", "456789"}));
 }
 
 TEST_F(ConnectionReceiveTest, AnExpectationHoldsUntilTheNextCallOnly) {
@@ -297,6 +315,24 @@ TEST_F(ConnectionReceiveTest, ReadinessWithNothingBehindItCallsNothing) {
   peer.send_all("hello");
   ASSERT_TRUE(run_until([&] { return recorder.received == "hello"; }));
   EXPECT_EQ(recorder.events, (std::vector<std::string>{"open", "data"}));
+}
+
+TEST_F(ConnectionReceiveTest, UrgentDataNeitherSpinsNorDisturbsTheRest) {
+  constexpr std::uint64_t kFew = 5;
+  start();
+  const auto send_urgent = [&] { EXPECT_EQ(::send(peer.fd(), "!", 1, MSG_OOB), 1); };
+  send_urgent();
+  run_for(5ms);
+  EXPECT_LE(run_for(20ms), kFew);
+  peer.send_all("ab");
+  ASSERT_TRUE(run_until([&] { return recorder.received == "ab"; }));
+  connection().pause_reading();
+  send_urgent();
+  run_for(5ms);
+  EXPECT_LE(run_for(20ms), kFew);
+  connection().resume_reading();
+  peer.send_all("cd");
+  ASSERT_TRUE(run_until([&] { return recorder.received == "abcd"; })) << recorder.received;
 }
 
 TEST_F(ConnectionReceiveTest, AnInterruptedReceiveIsRepeated) {

@@ -350,5 +350,18 @@ TEST_F(ListenerErrorsTest, AListenerThatHasFailedIsNotBroughtBackByResume) {
   EXPECT_TRUE(accepted.empty());
 }
 
+TEST_F(ListenerErrorsTest, ASocketThatSomebodyShutsDownIsAFailureAndDoesNotSpin) {
+  for (const bool paused : {false, true}) {
+    Listener listener(loop(), any_port, ignore());
+    std::error_code failure;
+    listener.on_failure([&](std::error_code why) { failure = why; });
+    if (paused) listener.pause();
+    ::shutdown(listening_descriptor(listener.address()), SHUT_RDWR);
+    EXPECT_LE(run_for(50ms), 5u) << paused;
+    listener.resume();
+    EXPECT_TRUE(run_until([&] { return failure == std::errc::invalid_argument; })) << paused;
+  }
+}
+
 }  // namespace
 }  // namespace millrace::test

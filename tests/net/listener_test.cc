@@ -257,6 +257,18 @@ TEST_F(ListenerTest, AssignedFromAnotherItStopsListeningWhereItDid) {
   EXPECT_TRUE(accepts(1));
 }
 
+TEST_F(ListenerTest, AssignedFromOneThatIsStillThereItStopsListeningToo) {
+  Listener listener(loop(), any_port, keep());
+  Listener other(loop(), any_port, keep());
+  const SocketAddress before = listener.address();
+  listener = std::move(other);
+  EXPECT_EQ(listening_descriptor(before), -1);
+  Listener& same = listener;
+  listener = std::move(same);
+  RawSocket peer = RawSocket::connect_to(listener.address());
+  EXPECT_TRUE(accepts(1));
+}
+
 TEST_F(ListenerTest, TwoOnDifferentPortsDoNotDisturbEachOther) {
   Listener first(loop(), any_port, keep());
   Listener second(loop(), any_port, keep());

@@ -135,6 +135,18 @@ TEST_F(FramedServerTest, WhatIsSentInOnBadFrameStillArrives) {
   EXPECT_TRUE(sees_end(peer));
 }
 
+TEST_F(FramedServerTest, ABadFrameIsTheReasonThoughOnBadFrameCloses) {
+  FrameCallbacks callbacks = keep();
+  callbacks.on_bad_frame = [](FramedConnection& c, const FrameError&) { c->close(); };
+  FramedServer server(loop(), std::move(callbacks));
+  RawSocket peer = connect(server);
+  peer.send_all("\xff\xff\xff\xff");
+  EXPECT_TRUE(sees_end(peer));
+  peer.close();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(reason, error::frame_too_large);
+}
+
 TEST_F(FramedServerTest, AnAnnouncedLengthTakesNoMemory) {
   FramedServer server(loop(), keep(), {.max_frame_bytes = std::size_t{1} << 31});
   RawSocket peer = connect(server);
