@@ -5,12 +5,7 @@
 
 #include <algorithm>
 #include <stdexcept>
-#include <string>
 #include <utility>
-
-#include <fmt/chrono.h>
-#include <fmt/format.h>
-#include <pthread.h>
 
 namespace millrace {
 namespace {
@@ -25,42 +20,10 @@ constexpr std::size_t kKeptQueueCapacity = 4096;
 constexpr auto kTrimInterval = std::chrono::seconds(1);
 constexpr Duration kTick = std::chrono::milliseconds(1);
 
-std::atomic<unsigned> fork_count{0};  // of forks that made this process a child
-std::atomic<bool> process_forked{false};
-
-void watch_forks() {
-  static const bool watching = [] {
-    pthread_atfork([] { process_forked = true; }, nullptr, [] { ++fork_count; });
-    return true;
-  }();
-  static_cast<void>(watching);
-}
-
 template <class T>
 void clear_queue(std::vector<T>& queue) {
   queue.clear();
   if (queue.capacity() > kKeptQueueCapacity) queue.shrink_to_fit();
-}
-
-TimePoint read_clock(clockid_t clock) noexcept {
-  timespec t{};
-  sys::clock_gettime(clock, &t);
-  return TimePoint(std::chrono::seconds(t.tv_sec) + Duration(t.tv_nsec));
-}
-
-void log_exception(const std::exception_ptr& exception, std::string_view kind) noexcept {
-  try {
-    std::rethrow_exception(exception);
-  } catch (const std::exception& e) {
-    try {
-      log::write(log::Level::error,
-                 fmt::format("exception out of a callback ({}): {}", kind, e.what()));
-    } catch (...) {
-      log::write(log::Level::error, e.what());  // no memory to say more
-    }
-  } catch (...) {
-    log::write(log::Level::error, "exception out of a callback: not a std::exception");
-  }
 }
 
 }  // namespace
@@ -103,9 +66,8 @@ LoopCore::LoopCore(const LoopOptions& options)
       services_(*this),
       thread_(std::this_thread::get_id()),
       trim_timer_(std::make_unique<TrimTimer>(*this)) {
-  watch_forks();
-  fork_generation_ = fork_count.load();
-  origin_ = now_ = read_clock(CLOCK_MONOTONIC);
+  fork_generation_ = watch_forks();
+  origin_ = now_ = clock_now();
   if (const int e = poller_.add_wake_up(mailbox_->wake_fd())) {
     throw_system_error(e, "epoll_ctl for the loop's wake-up descriptor");
   }
@@ -125,24 +87,6 @@ void LoopCore::shut_down() noexcept {
     flush_list_.clear();
   } while (!deferred_.empty() || !buried_targets_.empty() || buried_objects_);
   cancel_timer(*trim_timer_);
-}
-
-bool LoopCore::forked_away() const noexcept {
-  return fork_generation_ != fork_count.load(std::memory_order_relaxed);
-}
-
-bool LoopCore::ever_forked() noexcept {
-  return process_forked.load(std::memory_order_relaxed);
-}
-
-void LoopCore::used_from_wrong_thread() const {
-  const auto name = [](std::thread::id id) {
-    return std::to_string(std::hash<std::thread::id>()(id));
-  };
-  internal::check_failed(__FILE__, __LINE__, "in_loop_thread()",
-                         "thread " + name(std::this_thread::get_id()) +
-                             " used a loop that runs in thread " + name(thread_.load()),
-                         "only post(), stop() and references are for other threads");
 }
 
 void LoopCore::run() {
@@ -216,6 +160,7 @@ void LoopCore::dispatch_io(int ready) {
   // ready_ is read anew each time: reinit_after_fork() in a callback drops the rest of the batch.
   for (int i = 0; i < ready_; ++i) {
     const Poller::Ready event = poller_.ready(i);
+    poller_.prefetch(i + 1);
     if (event.wake_up) continue;
     auto* target = event.slot ? static_cast<IoTarget*>(event.slot->object()) : nullptr;
     if (!target || !target->registered_) {
@@ -319,27 +264,6 @@ void LoopCore::bury_dead() noexcept {
   }
 }
 
-void LoopCore::end_phase(const char* kind) {
-  if (options_.stall_threshold <= Duration::zero()) return;
-  // The coarse clock lags by up to 4 ms and costs a quarter: good enough to tell a stall.
-  const TimePoint end = std::max(read_clock(CLOCK_MONOTONIC_COARSE), phase_start_);
-  const Duration took = end - phase_start_;
-  phase_start_ = end;
-  stats_.longest_phase = std::max(stats_.longest_phase, took);
-  if (took < options_.stall_threshold) return;
-  ++stats_.stalls;
-  if (!log::enabled(log::Level::warning) || !stall_log_.allow(end)) return;
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(took).count();
-  try {
-    log::write(
-        log::Level::warning,
-        fmt::format("event loop stalled for {} ms by {} callbacks ({} more stalls not shown)", ms,
-                    kind, stall_log_.suppressed()));
-  } catch (const std::bad_alloc&) {
-    // It is counted all the same.
-  }
-}
-
 void LoopCore::trim_memory_later() {
   if (!trim_timer_->active()) start_timer(*trim_timer_, kTrimInterval);
 }
@@ -355,13 +279,15 @@ TimePoint LoopCore::now() noexcept {
 }
 
 TimePoint LoopCore::refresh_now() noexcept {
-  now_ = std::max(now_, read_clock(CLOCK_MONOTONIC));
+  now_ = std::max(now_, clock_now());
   services_.now_ms_ = static_cast<std::uint64_t>((now_ - origin_) / kTick);
   return now_;
 }
 
-TimePoint LoopCore::clock_now() noexcept {
-  return read_clock(CLOCK_MONOTONIC);
+TimePoint LoopCore::clock_now(clockid_t clock) noexcept {
+  timespec t{};
+  sys::clock_gettime(clock, &t);
+  return TimePoint(std::chrono::seconds(t.tv_sec) + Duration(t.tv_nsec));
 }
 
 bool LoopCore::in_loop_thread() const noexcept {
@@ -431,41 +357,6 @@ void LoopCore::bury(std::unique_ptr<Mortal> object) noexcept {
   object->next_buried_ = buried_objects_;
   buried_objects_ = object.release();
   work_left_ = true;
-}
-
-void LoopCore::report_exception(std::exception_ptr exception, std::string_view kind) noexcept {
-  ++stats_.exceptions;
-  auto hook = std::move(exception_hook_);  // it may set another
-  if (!hook) return log_exception(exception, kind);
-  hook_was_set_ = false;
-  try {
-    hook(exception, kind);
-  } catch (...) {
-    log::write(log::Level::error, "the exception hook itself threw an exception");
-    log_exception(exception, kind);
-  }
-  if (!hook_was_set_) exception_hook_ = std::move(hook);
-}
-
-void LoopCore::reinit_after_fork() {
-  poller_.reopen();
-  mailbox_->reopen_wake_fd();
-  if (const int e = poller_.add_wake_up(mailbox_->wake_fd())) {
-    throw_system_error(e, "epoll_ctl for the loop's wake-up descriptor");
-  }
-  ready_ = 0;
-  fork_generation_ = fork_count.load();
-  thread_ = std::this_thread::get_id();
-  for (auto* slab : services_.target_slabs_) {
-    slab->for_each(
-        [](IoTarget& target, void* self) {
-          if (!target.registered_) return;
-          auto& poller = static_cast<LoopCore*>(self)->poller_;
-          const int e = poller.add(target.fd_, target.interest_, Slot::of(&target));
-          if (e) throw_system_error(e, fmt::format("epoll_ctl add {}", target.fd_));
-        },
-        this);
-  }
 }
 
 LoopStats LoopCore::stats() const noexcept {

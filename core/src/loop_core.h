@@ -39,7 +39,7 @@ class LoopCore {
   void defer(Task task);
   TimePoint now() noexcept;
   TimePoint refresh_now() noexcept;
-  static TimePoint clock_now() noexcept;  // not that of the iteration
+  static TimePoint clock_now(clockid_t clock = CLOCK_MONOTONIC) noexcept;  // not the iteration's
   bool in_loop_thread() const noexcept;
   std::optional<Duration> next_timeout();
   void reinit_after_fork();
@@ -81,6 +81,7 @@ class LoopCore {
   class RunScope;
 
   [[noreturn]] void used_from_wrong_thread() const;
+  static unsigned watch_forks();  // the fork_generation_ of a loop that is made now
   void iterate(std::optional<Duration> max_wait);
   void finish_iteration();
   bool prepare_timers_to_sleep();

@@ -13,12 +13,11 @@ namespace {
 
 constexpr std::uint64_t kWakeUp = 0;
 constexpr std::uint64_t kTimer = 1;
-constexpr int kTagShift = 48;
 
 std::uint64_t data_for(Slot& slot) {
   const auto address = reinterpret_cast<std::uintptr_t>(&slot);
-  MILLRACE_DCHECK((address >> kTagShift) == 0, "user addresses have 48 bits");
-  return address | (slot.id << kTagShift);
+  MILLRACE_DCHECK((address & ~Poller::kAddressMask) == 0, "user addresses have 48 bits");
+  return address | (slot.id << Poller::kTagShift);
 }
 
 std::uint32_t mask_for(Interest interest) {
@@ -114,7 +113,7 @@ Poller::Ready Poller::ready(int index) noexcept {
     if (data == kTimer) timer_at_ = TimePoint::max();  // it has gone off
     return {nullptr, {}, true};
   }
-  auto* slot = reinterpret_cast<Slot*>(data & ((std::uint64_t{1} << kTagShift) - 1));
+  auto* slot = reinterpret_cast<Slot*>(data & kAddressMask);
   const bool same = slot->id != 0 && ((slot->id ^ (data >> kTagShift)) & 0xffff) == 0;
   return {same ? slot : nullptr, {event.events}, false};
 }

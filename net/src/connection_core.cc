@@ -141,8 +141,8 @@ void ConnectionCore::handle_flush() {
 
 void ConnectionCore::settle_all() noexcept {
   if (callbacks_ > 0 || ended()) return;
+  if (has(kFlushedEarly)) flushed_early_ = 0;
   unset(kFlushedEarly);
-  flushed_early_ = 0;
   for (int callbacks = 0;; ++callbacks) {
     flush_output();
     if (has(kWriteFailed)) read_remaining();

@@ -253,9 +253,11 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   std::unique_ptr<ContextBase> context_;
   std::unique_ptr<Rare> rare_;
   std::uint64_t opened_ms_;
-  std::uint32_t flushed_early_ = 0;  // bytes, since the last settle()
-  std::uint32_t quick_bytes_;        // queued bytes below which a send hits no limit
-  std::uint32_t lingering_since_ms_ = 0;
+  union {                               // one before FIN, the other after
+    std::uint32_t flushed_early_ = 0;   // bytes, since the last settle(); with kFlushedEarly
+    std::uint32_t lingering_since_ms_;  // with kLingering
+  };
+  std::uint32_t quick_bytes_;  // queued bytes below which a send hits no limit
   int unacknowledged_ = 0;     // bytes, when the linger clock was looked at last
   std::uint32_t peer_v4_ = 0;  // a peer of another family is in rare_
 };
