@@ -22,7 +22,7 @@ namespace {
 // then lets the loop work, as event_loop.h describes it.
 struct NestedLoopTest : LoopTest {
   // Whether the descriptor became readable.
-  bool sleep() {
+  bool wait_outside() {
     const std::optional<Duration> timeout = loop().next_timeout();
     const Duration most = std::min<Duration>(timeout.value_or(10s), 10s);
     const auto ms = std::chrono::ceil<std::chrono::milliseconds>(most).count();
@@ -33,7 +33,7 @@ struct NestedLoopTest : LoopTest {
   bool drive_until(Done done) {
     for (int turns = 0; turns < 1000; ++turns) {
       if (done()) return true;
-      sleep();
+      wait_outside();
       loop().run_once(0ms);
     }
     return false;
@@ -47,7 +47,7 @@ TEST_F(NestedLoopTest, InputMakesTheDescriptorReadable) {
                           [&](IoEvents) { received += pair.receive(); });
   EXPECT_EQ(loop().next_timeout(), std::nullopt) << "nothing to do without input";
   pair.send("hello");
-  EXPECT_TRUE(sleep());
+  EXPECT_TRUE(wait_outside());
   EXPECT_EQ(received, "") << "nothing runs before run_once()";
   loop().run_once(0ms);
   EXPECT_EQ(received, "hello");
