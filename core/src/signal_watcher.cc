@@ -165,6 +165,7 @@ void SignalHub::block(int number) {
 void SignalHub::unblock(int number) noexcept {
   sigdelset(&mask_, number);
   const auto at = static_cast<std::size_t>(number);
+  if (watched.loops[at] == 0) return;  // it was made in another thread: this one's mask stays
   if (--watched.loops[at] > 0 || watched.was_blocked[at]) return;
   sigset_t one;
   sigemptyset(&one);

@@ -7,6 +7,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <sys/resource.h>
@@ -245,6 +246,24 @@ TEST_F(SignalWatcherTest, TakesTheWatchOfOneThatIsMovedIntoIt) {
   turns(1);
   EXPECT_EQ(old_calls, 0);
   EXPECT_EQ(new_calls, 1);
+}
+
+TEST_F(SignalWatcherTest, OneThatGoesInAnotherThreadLeavesThatThreadsMaskAlone) {
+  auto own = std::make_unique<EventLoop>();
+  std::unique_ptr<SignalWatcher> foreign;
+  std::thread([&] {
+    foreign =
+        std::make_unique<SignalWatcher>(*own, std::initializer_list<int>{SIGUSR1}, [](int) {});
+  }).join();
+  foreign.reset();
+  own.reset();
+  EXPECT_FALSE(is_blocked(SIGUSR1));
+  int calls = 0;
+  const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
+  EXPECT_TRUE(is_blocked(SIGUSR1)) << "or it would kill the process";
+  ::raise(SIGUSR1);
+  turns(1);
+  EXPECT_EQ(calls, 1);
 }
 
 TEST_F(SignalWatcherTest, LetsGoOfItsCallback) {
