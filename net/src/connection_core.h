@@ -201,7 +201,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   [[gnu::noinline]] bool send_slowly(ByteView first, ByteView second);
   bool send_large(ByteView first, ByteView second);
   bool queue_committed(std::size_t n) noexcept;
-  void flush_committed() noexcept;
+  void flush_if_much() noexcept;
   bool appended() noexcept;
   void flush_output() noexcept {
     if (output_.empty() || has(kBlocked | kWriteFailed | kFailed | kFinished)) return;

@@ -78,8 +78,12 @@ bool ConnectionCore::queue(Append&& append) noexcept {
     fail(make_error_code(std::errc::not_enough_memory), "no memory to queue what was to be sent");
     return false;
   }
-  if (output_.bytes() >= kFlushNowBytes && flushes_early()) count_early([&] { flush_output(); });
+  flush_if_much();
   return appended();
+}
+
+void ConnectionCore::flush_if_much() noexcept {
+  if (output_.bytes() >= kFlushNowBytes && flushes_early()) count_early([&] { flush_output(); });
 }
 
 // After something was queued. True while below the high watermark.
@@ -195,11 +199,6 @@ bool ConnectionCore::queue_committed(std::size_t n) noexcept {
   return appended();
 }
 
-// Only when the writer is gone: until then its block must stay.
-void ConnectionCore::flush_committed() noexcept {
-  if (output_.bytes() >= kFlushNowBytes && flushes_early()) count_early([&] { flush_output(); });
-}
-
 SendWriter::SendWriter(ConnectionCore& core, std::size_t bytes) : core_(core) {
   BlockPool& pool = core.pool();
   queued_ = core.accepts(bytes);
@@ -214,7 +213,7 @@ SendWriter::~SendWriter() {
     return;
   }
   if (core_.output_.last() == block_) core_.output_.drop_empty_tail(core_.pool());
-  core_.flush_committed();
+  core_.flush_if_much();  // not in commit(): until the writer is gone its block must stay
 }
 
 std::span<std::byte> SendWriter::room() const noexcept {

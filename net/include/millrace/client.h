@@ -68,6 +68,7 @@ class Client {
   // reconnect follows.
   void close();
 
+  // In on_close the connection is no longer there: idle, and connect() may be called.
   State state() const noexcept;
   // Null unless connected.
   Connection* connection() const noexcept;

@@ -69,6 +69,7 @@ class Server {
   // Again while it lasts: the new deadline counts for all, and each `done` is called.
   void drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done = {});
 
+  // Without a connection whose on_close has begun.
   std::size_t connection_count() const noexcept;
   // Calls visit(Connection&) for each open connection; it may close any of them.
   void for_each(Function<void(Connection&)> visit);
