@@ -7,13 +7,26 @@
 #include "callback_handler.h"
 #include "connection_core.h"
 #include "connector.h"
+#include "syscalls.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <random>
 #include <stdexcept>
 #include <utility>
 
 namespace millrace {
+
+namespace {
+
+// For jitter: it need not be more than different from client to client.
+std::uint32_t random_seed() noexcept {
+  std::uint32_t seed = 1;
+  static_cast<void>(sys::getrandom(&seed, sizeof seed));
+  return seed;
+}
+
+}  // namespace
 
 // Outlives its Client by the rest of the iteration, because a callback that it holds may be
 // running.
@@ -62,7 +75,7 @@ class Client::Core final : public ConnectionOwner, public Mortal {
   Connector* connector_ = nullptr;
   bool stopped_ = true;    // no reconnect
   unsigned failures_ = 0;  // in a row; connections that were of no use are among them
-  std::minstd_rand random_{std::random_device{}()};
+  std::minstd_rand random_{random_seed()};
   Timer retry_timer_;
   Timer cancelled_timer_;  // runs while on_connect_failed with ECANCELED is due
 };

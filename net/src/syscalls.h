@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -59,6 +60,10 @@ inline int getpeername(int fd, sockaddr* to, socklen_t* n) {
 }
 inline int ioctl(int fd, unsigned long request, int* value) {
   return ::ioctl(fd, request, value);
+}
+
+inline ssize_t getrandom(void* to, size_t n) {
+  return ::getrandom(to, n, GRND_NONBLOCK);
 }
 
 inline int pthread_sigmask(int how, const sigset_t* set, sigset_t* old) {

@@ -1,5 +1,7 @@
 #include "support/allocations.h"
 
+#include "support/in_kernel.h"
+
 #include <cstddef>
 #include <cstdlib>
 #include <new>
@@ -13,12 +15,12 @@ thread_local constinit bool refused = false;
 thread_local constinit std::uint64_t left = 0;  // while limited
 
 void* take(std::size_t bytes, std::size_t alignment) {
-  if (limited) {
+  if (limited && kernel_depth == 0) {
     refused = left == 0;
     if (refused) throw std::bad_alloc();
     --left;
   }
-  ++taken;
+  if (kernel_depth == 0) ++taken;
   void* at = nullptr;
   if (alignment <= alignof(std::max_align_t)) {
     at = std::malloc(bytes > 0 ? bytes : 1);

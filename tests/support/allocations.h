@@ -1,5 +1,6 @@
 // What a thread takes from operator new: counted, or refused. A program that uses this names
-// support/allocations.cc among its own sources, which replaces operator new in it.
+// support/allocations.cc among its own sources, which replaces operator new in it. What a simulated
+// kernel takes does not count.
 //
 //   Allocations allocations;
 //   loop.run_once(0ms);

@@ -1,7 +1,9 @@
 // Faults under the product's system calls, by script: "the 3rd recv on this descriptor says
-// EAGAIN", "accept4 says ENFILE five times", "send takes 1 byte". The product is unchanged and does
-// not know: the linker leads its calls through here (-Wl,--wrap). Without a script everything goes
-// to the kernel. Also counts calls, and can move the monotonic clock forward.
+// EAGAIN", "accept4 says ENFILE five times", "send takes 1 byte"; or at random, from a seed; or one
+// call of a whole run, by its number. The product is unchanged and does not know: the linker leads
+// its calls through here (-Wl,--wrap). Without a script everything goes to the kernel: the real
+// one, or the simulated one (support/sim/sim_kernel.h). Also counts calls, and can move the
+// monotonic clock forward.
 //
 //   Faults faults;                                         // ends all scripts when it goes
 //   faults.on(Call::recv, Fault::fail(ECONNRESET), {.skip = 2});
@@ -10,22 +12,35 @@
 //   EXPECT_EQ(faults.count(Call::epoll_ctl), 1u);
 #pragma once
 
+#include "support/sim/sim_faults.h"
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 namespace millrace::test {
 
-enum class Call {
+class Decisions;
+
+enum class Call : std::uint8_t {
   accept4,
   bind,
   close,
   connect,
+  epoll_create1,
   epoll_ctl,
   epoll_wait,  // and epoll_pwait2
+  eventfd,
+  getpeername,
+  getsockname,
   getsockopt,
+  ioctl,
   listen,
+  mmap,
+  mremap,
+  read,
   recv,
   send,
   sendfile,
@@ -33,8 +48,13 @@ enum class Call {
   setsockopt,
   shutdown,
   socket,
+  timerfd_create,
+  timerfd_settime,
+  write,
   kCount
 };
+
+const char* name_of(Call call);
 
 struct Fault {
   int error = 0;                       // the call is not made and fails so
@@ -59,6 +79,14 @@ class Faults {
   Faults& operator=(const Faults&) = delete;
 
   void on(Call call, Fault fault, When when = {});
+  // Each call meets these with their chances, as `decisions` (which must live as long as this) says.
+  void at_random(Decisions& decisions, const SimFaults& chances);
+  // From now on keeps which calls are made, in order. One thread.
+  void record();
+  std::vector<Call> recorded() const;
+  // While recording: the call with this number in recorded(), counted from 0, meets the fault.
+  void on_number(std::size_t number, Fault fault);
+
   // Calls made since this object was made, those that failed by script included.
   std::uint64_t count(Call call) const;
   // CLOCK_MONOTONIC as the product sees it. Timer descriptors and waits are the kernel's and stay:

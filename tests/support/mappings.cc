@@ -1,5 +1,7 @@
 #include "support/mappings.h"
 
+#include "support/fault_script.h"
+
 #include <atomic>
 #include <cerrno>
 
@@ -12,9 +14,10 @@ std::atomic<std::ptrdiff_t> mapped{0};
 std::atomic<std::uint64_t> calls_made{0};
 std::atomic<bool> refusing{false};
 
-bool refused() {
+bool refused(Call call) {
   ++calls_made;
-  if (!refusing) return false;
+  const auto fault = next_fault(call, -1);
+  if (!refusing && !fault) return false;
   errno = ENOMEM;
   return true;
 }
@@ -37,6 +40,8 @@ void Mappings::refuse(bool all) {
 
 }  // namespace millrace::test
 
+using millrace::test::Call;
+
 extern "C" {
 
 void* __real_mmap(void*, size_t, int, int, int, off_t);
@@ -44,14 +49,14 @@ void* __real_mremap(void*, size_t, size_t, int);
 int __real_munmap(void*, size_t);
 
 void* __wrap_mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
-  if (millrace::test::refused()) return MAP_FAILED;
+  if (millrace::test::refused(Call::mmap)) return MAP_FAILED;
   void* made = __real_mmap(at, size, protection, flags, fd, offset);
   if (made != MAP_FAILED) millrace::test::mapped += static_cast<std::ptrdiff_t>(size);
   return made;
 }
 
 void* __wrap_mremap(void* old, size_t old_size, size_t new_size, int flags) {
-  if (millrace::test::refused()) return MAP_FAILED;
+  if (millrace::test::refused(Call::mremap)) return MAP_FAILED;
   void* made = __real_mremap(old, old_size, new_size, flags);
   if (made != MAP_FAILED) {
     millrace::test::mapped += static_cast<std::ptrdiff_t>(new_size - old_size);

@@ -1,0 +1,54 @@
+// Thousands of runs of the workloads, each from another seed. A run that fails says its seed and
+// the command that repeats it.
+#include "echo_workload.h"
+
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace millrace::test {
+namespace {
+
+// MILLRACE_SEED=n: that one. MILLRACE_SEEDS=n: so many instead of the usual.
+std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+class WorkloadTest : public ::testing::TestWithParam<std::uint64_t> {};
+
+void run_seeds(std::uint64_t first, std::uint64_t usual, Report (*run)(Decisions&)) {
+  const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
+  std::uint64_t count = number_from("MILLRACE_SEEDS", usual);
+  if (const std::uint64_t one = number_from("MILLRACE_SEED", 0)) {
+    first = one;
+    count = 1;
+  }
+  std::uint64_t connections = 0, bytes = 0, calls = 0;
+  for (std::uint64_t seed = first; seed < first + count; ++seed) {
+    SeededDecisions decisions(seed);
+    const Report report = run(decisions);
+    connections += report.connections;
+    bytes += report.bytes;
+    calls += report.calls;
+    if (report.problems.empty()) continue;
+    std::string all;
+    for (const std::string& problem : report.problems) all += "\n  " + problem;
+    FAIL() << "seed " << seed << ":" << all << "\nTo see it again: MILLRACE_SEED=" << seed
+           << " build/dev/bin/sim_tests --gtest_filter=" << info->test_suite_name() << '.'
+           << info->name() << "   (MILLRACE_SIM_TRACE=1: with every system call)";
+  }
+  std::cout << count << " seeds: " << connections << " connections, " << bytes << " bytes, "
+            << calls << " system calls\n";
+}
+
+TEST_P(WorkloadTest, EchoKeepsItsPromises) {
+  run_seeds(GetParam() * 1'000'000 + 1, 100, run_echo_workload);
+}
+
+INSTANTIATE_TEST_SUITE_P(Parts, WorkloadTest, ::testing::Range<std::uint64_t>(0, 4));
+
+}  // namespace
+}  // namespace millrace::test

@@ -1,0 +1,549 @@
+#include "support/sim/sim_kernel.h"
+
+#include "support/sim/sim_epoll.h"
+#include "support/sim/sim_socket.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+#include <type_traits>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace millrace::test {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+thread_local SimKernel* active_kernel = nullptr;
+
+class SimEventFd final : public SimFile {
+ public:
+  SimEventFd(SimKernel& kernel, std::uint64_t value) : SimFile(kernel), count_(value) {}
+  std::uint32_t poll() const override {
+    return (count_ > 0 ? EPOLLIN : 0u) | (count_ < kMost ? EPOLLOUT : 0u);
+  }
+  int add(std::uint64_t value) {
+    if (value > kMost - count_) return EAGAIN;
+    count_ += value;
+    touch();
+    return 0;
+  }
+  int take(std::uint64_t* value) {
+    if (count_ == 0) return EAGAIN;
+    *value = std::exchange(count_, 0);
+    touch();
+    return 0;
+  }
+
+ private:
+  static constexpr std::uint64_t kMost = ~std::uint64_t{0} - 1;
+  std::uint64_t count_;
+};
+
+class SimTimerFd final : public SimFile, public std::enable_shared_from_this<SimTimerFd> {
+ public:
+  using SimFile::SimFile;
+  std::uint32_t poll() const override { return expired_ > 0 ? EPOLLIN : 0u; }
+  void set(std::optional<TimePoint> at) {
+    const std::uint64_t setting = ++setting_;
+    expired_ = 0;
+    if (!at) return;
+    const std::weak_ptr<SimTimerFd> weak = weak_from_this();
+    kernel().at(std::max(*at, kernel().now()), [weak, setting] {
+      const auto self = weak.lock();
+      if (!self || self->setting_ != setting) return;
+      self->expired_ = 1;
+      self->touch();
+    });
+  }
+  int take(std::uint64_t* value) {
+    if (expired_ == 0) return EAGAIN;
+    *value = std::exchange(expired_, 0);
+    return 0;
+  }
+
+ private:
+  std::uint64_t setting_ = 0;
+  std::uint64_t expired_ = 0;
+};
+
+// With all its events told and a clock that starts somewhere.
+constexpr auto kStart = TimePoint(1000s);
+
+}  // namespace
+
+SimKernel::SimKernel(Decisions& decisions, const SimOptions& options)
+    : decisions_(decisions),
+      options_(options),
+      now_(kStart),
+      traced_(std::getenv("MILLRACE_SIM_TRACE") != nullptr),
+      network_(std::make_unique<SimNetwork>(*this)),
+      outer_(std::exchange(active_kernel, this)) {}
+
+SimKernel::~SimKernel() {
+  events_.clear();
+  network_.reset();
+  files_.clear();
+  active_kernel = outer_;
+}
+
+SimKernel* SimKernel::active() noexcept {
+  return active_kernel;
+}
+
+// Time.
+
+void SimKernel::at(TimePoint when, std::function<void()> event) {
+  events_.emplace(std::pair(std::max(when, now_), ++event_number_), std::move(event));
+}
+
+std::optional<TimePoint> SimKernel::next_event() const {
+  if (events_.empty()) return std::nullopt;
+  return events_.begin()->first.first;
+}
+
+bool SimKernel::step() {
+  if (events_.empty()) return false;
+  auto first = events_.extract(events_.begin());
+  now_ = std::max(now_, first.key().first);
+  ++events_run_;
+  first.mapped()();
+  return true;
+}
+
+void SimKernel::run_due() {
+  while (!events_.empty() && events_.begin()->first.first <= now_) step();
+}
+
+void SimKernel::advance(Duration by) {
+  const TimePoint end = now_ + by;
+  while (!events_.empty() && events_.begin()->first.first <= end) step();
+  now_ = std::max(now_, end);
+}
+
+Duration SimKernel::latency() {
+  const auto least = static_cast<std::uint64_t>(options_.latency_least.count());
+  const auto most = static_cast<std::uint64_t>(options_.latency_most.count());
+  return Duration(static_cast<Duration::rep>(decisions_.between(least, std::max(least, most))));
+}
+
+// Calls.
+
+void SimKernel::enter() {
+  ++calls_;
+  now_ += options_.call;
+  run_due();
+}
+
+void SimKernel::mix(std::uint64_t value) {
+  fingerprint_ = (fingerprint_ ^ value) * 0x100000001b3;
+}
+
+void SimKernel::mix_bytes(const void* bytes, std::size_t n) {
+  mix(std::hash<std::string_view>()({static_cast<const char*>(bytes), n}));
+}
+
+template <class R>
+R SimKernel::leave(const char* call, int fd, R result, int error) {
+  run_due();
+  mix(static_cast<std::uint64_t>(fd));
+  mix(static_cast<std::uint64_t>(error != 0 ? -error : static_cast<std::int64_t>(result)));
+  mix(static_cast<std::uint64_t>(now_.time_since_epoch().count()));
+  if (traced_) {
+    std::fprintf(stderr, "%14.6f %s(%d) = %lld %s\n",
+                 std::chrono::duration<double>(now_ - kStart).count(), call,
+                 fd - kFirstDescriptor, static_cast<long long>(error != 0 ? -1 : result),
+                 error != 0 ? std::strerror(error) : "");
+  }
+  if (error == 0) return result;
+  errno = error;
+  if (error == EAGAIN || error == EINTR || error == EINPROGRESS) return R{-1};
+  if (auto* socket = find<SimSocket>(fd)) socket->errors_seen().push_back(error);
+  errno = error;
+  return R{-1};
+}
+
+template <class T>
+T* SimKernel::find(int fd) const {
+  return dynamic_cast<T*>(find_any(fd));
+}
+
+SimFile* SimKernel::find_any(int fd) const {
+  const auto index = static_cast<std::size_t>(fd - kFirstDescriptor);
+  return index < files_.size() ? files_[index].get() : nullptr;
+}
+
+SimSocket* SimKernel::socket_of(int fd) const {
+  auto* socket = find<SimSocket>(fd);
+  if (!socket) errno = find_any(fd) ? ENOTSOCK : EBADF;
+  return socket;
+}
+
+bool SimKernel::room_for_descriptor() const {
+  return open_descriptors() < options_.descriptors;
+}
+
+// The lowest number that is free, as the real one does.
+int SimKernel::install(std::shared_ptr<SimFile> file) {
+  const auto free = std::find(files_.begin(), files_.end(), nullptr);
+  const auto index = static_cast<int>(free - files_.begin());
+  file->fd_ = kFirstDescriptor + index;
+  if (free == files_.end()) {
+    files_.push_back(std::move(file));
+  } else {
+    *free = std::move(file);
+  }
+  return kFirstDescriptor + index;
+}
+
+std::size_t SimKernel::open_descriptors() const {
+  return files_.size() -
+         static_cast<std::size_t>(std::count(files_.begin(), files_.end(), nullptr));
+}
+
+std::vector<int> SimKernel::descriptors() const {
+  std::vector<int> open;
+  for (const auto& file : files_) {
+    if (file) open.push_back(file->fd_);
+  }
+  return open;
+}
+
+int SimKernel::close(int fd) {
+  enter();
+  const auto index = static_cast<std::size_t>(fd - kFirstDescriptor);
+  if (!find_any(fd)) return leave("close", fd, 0, EBADF);
+  // Registrations go with the descriptor.
+  const auto file = std::move(files_[index]);
+  while (!file->watches_.empty()) {
+    SimWatch& watch = *file->watches_.back();
+    watch.epoll->remove(watch.fd);
+  }
+  file->fd_ = -1;
+  file->close();
+  return leave("close", fd, 0, interrupted() ? EINTR : 0);
+}
+
+ssize_t SimKernel::read(int fd, void* to, std::size_t n) {
+  enter();
+  std::uint64_t value = 0;
+  int error = EBADF;
+  if (auto* event = find<SimEventFd>(fd)) error = event->take(&value);
+  if (auto* timer = find<SimTimerFd>(fd)) error = timer->take(&value);
+  if (auto* socket = find<SimSocket>(fd)) {
+    const SimResult got = socket->receive(to, n, false);
+    return leave("read", fd, got.value, got.error);
+  }
+  if (error == 0 && n < sizeof value) error = EINVAL;
+  if (error == 0) std::memcpy(to, &value, sizeof value);
+  return leave("read", fd, static_cast<ssize_t>(sizeof value), error);
+}
+
+ssize_t SimKernel::write(int fd, const void* from, std::size_t n) {
+  enter();
+  auto* event = find<SimEventFd>(fd);
+  if (!event) return leave("write", fd, ssize_t{0}, EBADF);
+  std::uint64_t value = 0;
+  if (n < sizeof value) return leave("write", fd, ssize_t{0}, EINVAL);
+  std::memcpy(&value, from, sizeof value);
+  return leave("write", fd, static_cast<ssize_t>(sizeof value), event->add(value));
+}
+
+int SimKernel::eventfd(unsigned value, int) {
+  enter();
+  if (!room_for_descriptor()) return leave("eventfd", 0, 0, EMFILE);
+  return leave("eventfd", 0, install(std::make_shared<SimEventFd>(*this, value)), 0);
+}
+
+int SimKernel::timerfd_create(clockid_t, int) {
+  enter();
+  if (!room_for_descriptor()) return leave("timerfd_create", 0, 0, EMFILE);
+  return leave("timerfd_create", 0, install(std::make_shared<SimTimerFd>(*this)), 0);
+}
+
+int SimKernel::timerfd_settime(int fd, int flags, const itimerspec* to) {
+  enter();
+  auto* timer = find<SimTimerFd>(fd);
+  if (!timer) return leave("timerfd_settime", fd, 0, EBADF);
+  const Duration value = std::chrono::seconds(to->it_value.tv_sec) + Duration(to->it_value.tv_nsec);
+  if (value == Duration::zero()) {
+    timer->set(std::nullopt);
+  } else {
+    timer->set((flags & TFD_TIMER_ABSTIME) != 0 ? TimePoint(value) : now_ + value);
+  }
+  return leave("timerfd_settime", fd, 0, 0);
+}
+
+int SimKernel::clock_gettime(timespec* to) {
+  const auto since = now_.time_since_epoch();
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
+  *to = {seconds.count(), (since - seconds).count()};
+  return 0;
+}
+
+ssize_t SimKernel::getrandom(void* to, std::size_t n) {
+  auto* bytes = static_cast<unsigned char*>(to);
+  for (std::size_t i = 0; i < n; ++i) bytes[i] = static_cast<unsigned char>(decisions_.below(256));
+  return static_cast<ssize_t>(n);
+}
+
+// epoll.
+
+int SimKernel::epoll_create1(int) {
+  enter();
+  if (!room_for_descriptor()) return leave("epoll_create1", 0, 0, EMFILE);
+  return leave("epoll_create1", 0, install(std::make_shared<SimEpoll>(*this)), 0);
+}
+
+int SimKernel::epoll_ctl(int ep, int op, int fd, epoll_event* event) {
+  enter();
+  auto* epoll = find<SimEpoll>(ep);
+  SimFile* file = find_any(fd);
+  if (!epoll || !file) return leave("epoll_ctl", fd, 0, EBADF);
+  int error = EINVAL;
+  if (op == EPOLL_CTL_ADD) {
+    error = no_memory({ENOMEM, ENOSPC});
+    if (error == 0) error = epoll->add(fd, *file, *event);
+  } else if (op == EPOLL_CTL_MOD) {
+    error = epoll->modify(fd, *event);
+  } else if (op == EPOLL_CTL_DEL) {
+    error = epoll->remove(fd);
+  }
+  return leave("epoll_ctl", fd, 0, error);
+}
+
+int SimKernel::epoll_wait(int ep, epoll_event* events, int max, std::optional<Duration> timeout) {
+  enter();
+  auto* epoll = find<SimEpoll>(ep);
+  if (!epoll) return leave("epoll_wait", ep, 0, EBADF);
+  if (interrupted()) return leave("epoll_wait", ep, 0, EINTR);
+  const TimePoint end = timeout ? later(now_, *timeout) : TimePoint::max();
+  for (;;) {
+    if (const int n = epoll->collect(events, max)) return leave("epoll_wait", ep, n, 0);
+    if (now_ >= end) return leave("epoll_wait", ep, 0, 0);
+    const auto next = next_event();
+    if (!next && end == TimePoint::max()) {
+      std::fputs("simulated kernel: a loop sleeps for ever, and nothing is under way\n", stderr);
+      std::abort();
+    }
+    if (!next || *next > end) {
+      now_ = end;
+      continue;
+    }
+    step();
+    run_due();
+  }
+}
+
+std::uint32_t SimKernel::spurious_event(std::uint32_t watched) {
+  return spurious() ? watched & (EPOLLIN | EPOLLOUT) : 0;
+}
+
+std::size_t SimKernel::events_to_report(std::size_t ready) {
+  if (ready <= 1 || !decisions_.chance(options_.faults.few_events)) return ready;
+  return decisions_.between(1, ready);
+}
+
+// Sockets.
+
+int SimKernel::no_memory(std::initializer_list<int> errors) {
+  if (!decisions_.chance(options_.faults.no_memory)) return 0;
+  return errors.begin()[decisions_.below(errors.size())];
+}
+
+int SimKernel::socket(int domain, int, int) {
+  enter();
+  int error = room_for_descriptor() ? 0 : EMFILE;
+  if (error == 0 && decisions_.chance(options_.faults.no_descriptor)) error = ENFILE;
+  if (error == 0) error = no_memory({ENOMEM, ENOBUFS});
+  if (error != 0) return leave("socket", 0, 0, error);
+  auto made = std::make_shared<SimSocket>(*this, domain);
+  network_->enter(made);
+  return leave("socket", 0, install(std::move(made)), 0);
+}
+
+int SimKernel::bind(int fd, const sockaddr* to, socklen_t n) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  return leave("bind", fd, 0, socket->bind(SimAddress(to, n)));
+}
+
+int SimKernel::listen(int fd, int backlog) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  return leave("listen", fd, 0, socket->listen(backlog));
+}
+
+int SimKernel::accept_fault() {
+  constexpr std::array kAborted{ECONNABORTED, EPROTO, ENETDOWN, EHOSTUNREACH, EPERM};
+  constexpr std::array kNoDescriptor{EMFILE, ENFILE};
+  if (interrupted()) return EINTR;
+  if (spurious()) return EAGAIN;
+  if (decisions_.chance(options_.faults.no_descriptor)) return kNoDescriptor[order(2)];
+  if (decisions_.chance(options_.faults.aborted)) return kAborted[order(kAborted.size())];
+  return no_memory({ENOMEM, ENOBUFS});
+}
+
+int SimKernel::accept4(int fd, sockaddr* from, socklen_t* n, int) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  if (!socket->listening()) return leave("accept4", fd, 0, EINVAL);
+  if (socket->waiting() == 0) return leave("accept4", fd, 0, EAGAIN);
+  int error = room_for_descriptor() ? accept_fault() : EMFILE;
+  const bool aborted = error != 0 && error != EINTR && error != EAGAIN && error != EMFILE &&
+                       error != ENFILE && error != ENOMEM && error != ENOBUFS;
+  if (error != 0 && !aborted) return leave("accept4", fd, 0, error);
+  auto accepted = socket->accept();
+  if (aborted) accepted->close();
+  if (error != 0) return leave("accept4", fd, 0, error);
+  accepted->remote_address(from, n);
+  return leave("accept4", fd, install(std::move(accepted)), 0);
+}
+
+int SimKernel::connect(int fd, const sockaddr* to, socklen_t n) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  if (to->sa_family == AF_UNSPEC) return leave("connect", fd, 0, socket->disconnect());
+  if (const int error = no_memory({ENOBUFS, ENOMEM})) return leave("connect", fd, 0, error);
+  int error = socket->connect(SimAddress(to, n));
+  if (error == EINPROGRESS && interrupted()) error = EINTR;  // and it goes on
+  return leave("connect", fd, 0, error);
+}
+
+int SimKernel::shutdown(int fd, int how) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  return leave("shutdown", fd, 0, socket->shutdown(how));
+}
+
+std::size_t SimKernel::shortened(std::size_t n) {
+  if (n <= 1 || !decisions_.chance(options_.faults.short_transfer)) return n;
+  return 1 + decisions_.size_up_to(n - 1);
+}
+
+ssize_t SimKernel::recv(int fd, void* to, std::size_t n, int flags) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  if (interrupted()) return leave("recv", fd, ssize_t{0}, EINTR);
+  if (spurious()) return leave("recv", fd, ssize_t{0}, EAGAIN);
+  const SimResult got = socket->receive(to, shortened(n), (flags & MSG_PEEK) != 0);
+  if (got.value > 0) mix_bytes(to, static_cast<std::size_t>(got.value));
+  return leave("recv", fd, got.value, got.error);
+}
+
+ssize_t SimKernel::sendmsg(int fd, const msghdr* message, int) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  if (message->msg_iovlen > 1024) return leave("send", fd, ssize_t{0}, EMSGSIZE);
+  if (interrupted()) return leave("send", fd, ssize_t{0}, EINTR);
+  if (const int error = no_memory({ENOMEM, ENOBUFS})) return leave("send", fd, ssize_t{0}, error);
+  std::size_t left = 0;
+  for (std::size_t i = 0; i < message->msg_iovlen; ++i) left += message->msg_iov[i].iov_len;
+  left = std::min(left, std::max<std::size_t>(socket->room(), 1));
+  left = shortened(left);
+  std::string bytes;
+  for (std::size_t i = 0; i < message->msg_iovlen && left > 0; ++i) {
+    const std::size_t n = std::min(left, message->msg_iov[i].iov_len);
+    bytes.append(static_cast<const char*>(message->msg_iov[i].iov_base), n);
+    left -= n;
+  }
+  const SimResult sent = socket->send(bytes);
+  mix_bytes(bytes.data(), bytes.size());
+  return leave("send", fd, sent.value, sent.error);
+}
+
+ssize_t SimKernel::sendfile(int out, int in, off_t* offset, std::size_t n) {
+  std::string bytes(std::min<std::size_t>(n, 256 * 1024), '\0');
+  const ssize_t got = ::pread(in, bytes.data(), bytes.size(), *offset);
+  if (got <= 0) return got;
+  iovec part{bytes.data(), static_cast<std::size_t>(got)};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  const ssize_t sent = sendmsg(out, &message, 0);
+  if (sent > 0) *offset += sent;
+  return sent;
+}
+
+int SimKernel::getsockopt(int fd, int level, int name, void* value, socklen_t* n) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  const int error = socket->get_option(level, name, value, n);
+  if (level == SOL_SOCKET && name == SO_ERROR && error == 0) {
+    int answer = 0;
+    std::memcpy(&answer, value, sizeof answer);
+    if (answer != 0) socket->errors_seen().push_back(answer);
+  }
+  return leave("getsockopt", fd, 0, error);
+}
+
+int SimKernel::setsockopt(int fd, int level, int name, const void* value, socklen_t n) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  return leave("setsockopt", fd, 0, socket->set_option(level, name, value, n));
+}
+
+int SimKernel::getsockname(int fd, sockaddr* to, socklen_t* n) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  return leave("getsockname", fd, 0, socket->local_address(to, n));
+}
+
+int SimKernel::getpeername(int fd, sockaddr* to, socklen_t* n) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  return leave("getpeername", fd, 0, socket->peer_address(to, n));
+}
+
+int SimKernel::ioctl(int fd, unsigned long request, int* value) {
+  enter();
+  SimSocket* socket = socket_of(fd);
+  if (!socket) return -1;
+  return leave("ioctl", fd, 0, socket->queue_size(request, value));
+}
+
+// For tests.
+
+std::uint32_t SimKernel::poll(int fd) const {
+  const SimFile* file = find_any(fd);
+  return file ? file->poll() : 0;
+}
+
+std::optional<std::uint32_t> SimKernel::interest(int ep, int fd) const {
+  const auto* epoll = find<SimEpoll>(ep);
+  return epoll ? epoll->interest(fd) : std::nullopt;
+}
+
+void SimKernel::vanish(int fd) {
+  if (auto* socket = find<SimSocket>(fd)) socket->vanish();
+}
+
+void SimKernel::black_hole(std::uint16_t port) {
+  network_->black_hole(port);
+}
+
+const std::vector<int>& SimKernel::errors_of(int fd) const {
+  static const std::vector<int> kNone;
+  auto* socket = find<SimSocket>(fd);
+  return socket ? socket->errors_seen() : kNone;
+}
+
+}  // namespace millrace::test
