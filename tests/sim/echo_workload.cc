@@ -10,6 +10,7 @@
 #include "support/sim/sim_world.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <memory>
 #include <stdexcept>
@@ -26,7 +27,7 @@ namespace {
 using namespace std::chrono_literals;
 
 // How long the workload does as it likes; then faults end, and all has to come to an end in order.
-constexpr Duration kActive = 20s;
+constexpr Duration kActive = 10s;
 constexpr Duration kPatience = 600s;
 
 class EchoWorkload;
@@ -167,11 +168,11 @@ void EchoHandler::on_open(Connection& c) {
   workload_.world.opened(c);
   const std::uint64_t stream = client_ ? c.local().port() : c.peer().port();
   Side& side = workload_.new_side(stream, client_);
-  auto& state = c.emplace_context<State>(
-      &side, client_ ? workload_.wanted_bytes() : 0,
-      Timer(c.loop(), [ref = c.ref()] {
-        if (Connection* there = ref.get()) there->resume_reading();
-      }));
+  auto& state = c.emplace_context<State>(&side, client_ ? workload_.wanted_bytes() : 0,
+                                         Timer(c.loop(), [ref = c.ref()] {
+                                           if (Connection* there = ref.get())
+                                             there->resume_reading();
+                                         }));
   if (client_) send_more(c, state);
   workload_.mischief.perform(c, side);
 }
@@ -179,7 +180,8 @@ void EchoHandler::on_open(Connection& c) {
 bool EchoHandler::send_one(Connection& c, State& state) {
   Side& side = *state.side;
   const std::uint64_t left = state.to_send - side.accepted;
-  const std::size_t n = 1 + workload_.decisions.size_up_to(std::min<std::uint64_t>(left, 30'000) - 1);
+  const std::size_t n =
+      1 + workload_.decisions.size_up_to(std::min<std::uint64_t>(left, 30'000) - 1);
   const std::string_view bytes = next_bytes(side, n);
   if (!c.is_open()) return false;
   const std::size_t before = c.queued_bytes() + c.stats().bytes_sent;
@@ -264,7 +266,11 @@ void EchoHandler::on_peer_end(Connection& c) {
   workload_.bytes += rest.size();
   if (!client_) {
     state->to_send = side.received;
-    while (side.accepted < state->to_send && c.is_open()) send_one(c, *state);
+    // Above the watermark too: nothing more will come that could make it wait. Until it is closed.
+    for (std::uint64_t before = ~side.accepted; side.accepted < state->to_send;) {
+      if (std::exchange(before, side.accepted) == side.accepted) break;
+      send_one(c, *state);
+    }
   }
   workload_.mischief.perform(c, side);
   c.close();
@@ -287,16 +293,6 @@ SimOptions EchoWorkload::sim_options(Decisions& by) {
   options.latency_least = 1us;
   options.latency_most = Duration(static_cast<Duration::rep>(1000 + by.size_up_to(50'000'000)));
   options.call = 200ns;
-  switch (by.below(3)) {
-    case 1:
-      options.faults = SimFaults::harmless();
-      break;
-    case 2:
-      options.faults = SimFaults::harmful();
-      break;
-    default:
-      break;
-  }
   return options;
 }
 
@@ -307,7 +303,8 @@ ServerOptions EchoWorkload::server_options() {
   auto& limits = options.connection.limits;
   limits.high_watermark_bytes = 1 + decisions.size_up_to(200'000);
   auto& timeouts = options.connection.timeouts;
-  if (decisions.below(3) == 0) timeouts.idle = std::chrono::milliseconds(100 + decisions.below(20'000));
+  if (decisions.below(3) == 0)
+    timeouts.idle = std::chrono::milliseconds(100 + decisions.below(20'000));
   if (decisions.below(6) == 0) {
     timeouts.lifetime = std::chrono::milliseconds(100 + decisions.below(20'000));
   }
@@ -357,8 +354,8 @@ void EchoWorkload::start_server() {
 
 void EchoWorkload::start_client() {
   auto& loop = world.loop(decisions.below(world.loop_count()));
-  auto& client = clients_.emplace_back(
-      std::make_unique<Client>(loop, client_handler_, client_options()));
+  auto& client =
+      clients_.emplace_back(std::make_unique<Client>(loop, client_handler_, client_options()));
   client->connect(address_);
 }
 
@@ -482,6 +479,8 @@ Report EchoWorkload::run() {
   for (std::size_t i = 0; i < loops; ++i) {
     world.add_loop().set_exception_hook([](std::exception_ptr, std::string_view) {});
   }
+  constexpr std::array kFaults{SimFaults(), SimFaults::harmless(), SimFaults::harmful()};
+  world.kernel().faults() = kFaults[decisions.below(kFaults.size())];
   const std::size_t own_descriptors = world.kernel().open_descriptors();
   options_ = server_options();
   address_ = SocketAddress::loopback(0);

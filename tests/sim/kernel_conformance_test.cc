@@ -4,17 +4,6 @@
 
 #include "support/sim/sim_kernel.h"
 
-#include <linux/sockios.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <sys/un.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -27,6 +16,16 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 namespace millrace::test {
 namespace {
@@ -490,8 +489,8 @@ class UnixConformanceTest : public KernelConformanceTest {
     static int number = 0;
     Name made;
     made.native.sun_family = AF_UNIX;
-    const std::string text = "millrace-conformance-" + std::to_string(::getpid()) + "-" +
-                             std::to_string(++number);
+    const std::string text =
+        "millrace-conformance-" + std::to_string(::getpid()) + "-" + std::to_string(++number);
     std::memcpy(made.native.sun_path + 1, text.data(), text.size());  // abstract
     made.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
     return made;

@@ -1,10 +1,10 @@
 // The simulated kernel under the unchanged product: a loop, a server and clients run on it, time is
 // virtual, and the same seed gives the same run.
+#include "support/sim/sim_kernel.h"
+
 #include <millrace/client.h>
 #include <millrace/event_loop.h>
 #include <millrace/server.h>
-
-#include "support/sim/sim_kernel.h"
 
 #include <chrono>
 #include <string>
@@ -27,9 +27,9 @@ std::uint64_t echo_run(std::uint64_t seed, std::string* received = nullptr) {
   {
     EventLoop loop;
     Server server(loop, {.on_data = [](Connection& c, ReceiveBuffer& in) {
-      c.send(in.view());
-      in.consume_all();
-    }});
+                    c.send(in.view());
+                    in.consume_all();
+                  }});
     server.listen("127.0.0.1:0");
     std::string got;
     Client client(loop, {.on_open = [](Connection& c) { c.send(std::string(100'000, 'x')); },
@@ -81,10 +81,12 @@ TEST(SimKernelTest, AVanishedPeerIsNoticedByWhatWasSetToNoticeIt) {
   options.listen.socket.keepalive_idle = 60s;
   std::error_code reason;
   TimePoint closed;
-  Server server(loop, {.on_close = [&](Connection&, std::error_code why) {
-                  reason = why;
-                  closed = loop.now();
-                }},
+  Server server(loop,
+                {.on_close =
+                     [&](Connection&, std::error_code why) {
+                       reason = why;
+                       closed = loop.now();
+                     }},
                 options);
   server.listen("127.0.0.1:0");
   Client client(loop, {.on_open = [](Connection& c) { c.send("hello"); }});

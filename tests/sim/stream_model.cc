@@ -27,7 +27,9 @@ std::string describe(const Side& side) {
 }
 
 bool is_reason(const Side& side, std::error_code why, const ConnectionOptions& options) {
-  if (!why) return side.peer_ended || side.did_close || side.did_end;
+  if (!why) {
+    return side.peer_ended || side.did_close || side.did_end || side.was_drained;
+  }
   if (why.category() == std::system_category()) {
     return std::count(side.kernel_errors.begin(), side.kernel_errors.end(), why.value()) > 0;
   }
@@ -43,8 +45,7 @@ bool is_reason(const Side& side, std::error_code why, const ConnectionOptions& o
            options.timeouts.idle.count() > 0 || options.timeouts.lifetime.count() > 0;
   }
   if (why == error::send_queue_overflow) {
-    return side.accepted - side.taken_by_kernel + kPatternBytes >
-           options.limits.send_queue_bytes;
+    return side.accepted - side.taken_by_kernel + kPatternBytes > options.limits.send_queue_bytes;
   }
   return false;
 }

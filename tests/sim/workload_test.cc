@@ -1,5 +1,7 @@
 // Thousands of runs of the workloads, each from another seed. A run that fails says its seed and
 // the command that repeats it.
+#include <millrace/log.h>
+
 #include "echo_workload.h"
 
 #include <cstdlib>
@@ -16,8 +18,6 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
   const char* text = std::getenv(variable);
   return text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
-
-class WorkloadTest : public ::testing::TestWithParam<std::uint64_t> {};
 
 void run_seeds(std::uint64_t first, std::uint64_t usual, Report (*run)(Decisions&)) {
   const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
@@ -44,8 +44,14 @@ void run_seeds(std::uint64_t first, std::uint64_t usual, Report (*run)(Decisions
             << calls << " system calls\n";
 }
 
+class WorkloadTest : public ::testing::TestWithParam<std::uint64_t> {
+ protected:
+  void SetUp() override { log::set_level(log::Level::off); }
+  void TearDown() override { log::set_level(log::Level::warning); }
+};
+
 TEST_P(WorkloadTest, EchoKeepsItsPromises) {
-  run_seeds(GetParam() * 1'000'000 + 1, 100, run_echo_workload);
+  run_seeds(GetParam() * 1'000'000 + 1, 1000, run_echo_workload);
 }
 
 INSTANTIATE_TEST_SUITE_P(Parts, WorkloadTest, ::testing::Range<std::uint64_t>(0, 4));

@@ -33,10 +33,10 @@ std::vector<Call> calls;
 std::vector<std::pair<std::size_t, Fault>> by_number;
 
 constexpr const char* kNames[] = {
-    "accept4",     "bind",    "close",    "connect",     "epoll_create1",  "epoll_ctl",
-    "epoll_wait",  "eventfd", "getpeername", "getsockname", "getsockopt",  "ioctl",
-    "listen",      "mmap",    "mremap",   "read",        "recv",           "send",
-    "sendfile",    "sendmsg", "setsockopt", "shutdown",  "socket",         "timerfd_create",
+    "accept4",         "bind",    "close",       "connect",     "epoll_create1", "epoll_ctl",
+    "epoll_wait",      "eventfd", "getpeername", "getsockname", "getsockopt",    "ioctl",
+    "listen",          "mmap",    "mremap",      "read",        "recv",          "send",
+    "sendfile",        "sendmsg", "setsockopt",  "shutdown",    "socket",        "timerfd_create",
     "timerfd_settime", "write"};
 static_assert(std::size(kNames) == static_cast<std::size_t>(Call::kCount));
 
@@ -71,8 +71,7 @@ std::optional<Fault> no_room(Call call) {
 }
 
 std::optional<Fault> by_chance(Call call) {
-  const bool interruptible =
-      transfers(call) || call == Call::accept4 || call == Call::epoll_wait;
+  const bool interruptible = transfers(call) || call == Call::accept4 || call == Call::epoll_wait;
   if (interruptible && random->chance(chances.interrupted)) return Fault::fail(EINTR);
   if ((transfers(call) || call == Call::accept4) && random->chance(chances.spurious)) {
     return Fault::fail(EAGAIN);

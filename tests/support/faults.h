@@ -79,7 +79,8 @@ class Faults {
   Faults& operator=(const Faults&) = delete;
 
   void on(Call call, Fault fault, When when = {});
-  // Each call meets these with their chances, as `decisions` (which must live as long as this) says.
+  // Each call meets these with their chances, as `decisions` (which must live as long as this)
+  // says.
   void at_random(Decisions& decisions, const SimFaults& chances);
   // From now on keeps which calls are made, in order. One thread.
   void record();

@@ -82,8 +82,8 @@ int SimEpoll::collect(epoll_event* events, int max) {
     ready.push_back(watch);
     masks.push_back(mask);
   }
-  const std::size_t most = kernel().events_to_report(
-      std::min(ready.size(), static_cast<std::size_t>(std::max(max, 0))));
+  const std::size_t most =
+      kernel().events_to_report(std::min(ready.size(), static_cast<std::size_t>(std::max(max, 0))));
   for (std::size_t i = 0; i < ready.size(); ++i) {
     if (i < most) {
       const std::size_t chosen = i + kernel().order(ready.size() - i);

@@ -15,7 +15,7 @@ struct SimFaults {
   unsigned reset = 0;           // the connection is reset
 
   // What every kernel does now and then: nobody may notice.
-  static SimFaults harmless() {
+  static constexpr SimFaults harmless() {
     SimFaults faults;
     faults.interrupted = 20;
     faults.spurious = 20;
@@ -24,7 +24,7 @@ struct SimFaults {
     return faults;
   }
   // And what ends connections.
-  static SimFaults harmful() {
+  static constexpr SimFaults harmful() {
     SimFaults faults = harmless();
     faults.aborted = 20;
     faults.no_descriptor = 5;

@@ -158,8 +158,8 @@ R SimKernel::leave(const char* call, int fd, R result, int error) {
   mix(static_cast<std::uint64_t>(now_.time_since_epoch().count()));
   if (traced_) {
     std::fprintf(stderr, "%14.6f %s(%d) = %lld %s\n",
-                 std::chrono::duration<double>(now_ - kStart).count(), call,
-                 fd - kFirstDescriptor, static_cast<long long>(error != 0 ? -1 : result),
+                 std::chrono::duration<double>(now_ - kStart).count(), call, fd - kFirstDescriptor,
+                 static_cast<long long>(error != 0 ? -1 : result),
                  error != 0 ? std::strerror(error) : "");
   }
   if (error == 0) return result;

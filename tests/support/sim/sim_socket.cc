@@ -1,16 +1,16 @@
 #include "support/sim/sim_socket.h"
 
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstring>
+
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/un.h>
-
-#include <algorithm>
-#include <chrono>
-#include <cstddef>
-#include <cstring>
 
 namespace millrace::test {
 
@@ -152,6 +152,10 @@ void SimSocket::send_syn(int attempt) {
     ++listener->handshakes_;
     const std::weak_ptr<SimSocket> at = listener->shared_from_this();
     kernel().at(kernel().after(kernel().latency()), [this, self, other, at] {
+      if (vanished_) {  // no answer: the half-open connection is forgotten in time
+        if (const auto there = at.lock()) --there->handshakes_;
+        return other->forget_peer();
+      }
       const bool wanted = state_ == State::connecting && !closed_by_owner_;
       if (wanted) {
         peer_ = other;
@@ -347,10 +351,9 @@ void SimSocket::watch_vanished_peer() {
     const int given = option(IPPROTO_TCP, name);
     return std::chrono::seconds(given != 0 ? given : otherwise);
   };
-  const Duration patience =
-      or_default(TCP_KEEPIDLE, kDefaultKeepaliveIdle) +
-      or_default(TCP_KEEPINTVL, kDefaultKeepaliveInterval) *
-          or_default(TCP_KEEPCNT, kDefaultKeepaliveProbes).count();
+  const Duration patience = or_default(TCP_KEEPIDLE, kDefaultKeepaliveIdle) +
+                            or_default(TCP_KEEPINTVL, kDefaultKeepaliveInterval) *
+                                or_default(TCP_KEEPCNT, kDefaultKeepaliveProbes).count();
   const auto self = shared_from_this();
   kernel().at(std::max(kernel().now(), last_heard_ + patience), [this, self] {
     if (state_ == State::connected) die(ETIMEDOUT);

@@ -61,7 +61,7 @@ class SimSocket final : public SimFile, public std::enable_shared_from_this<SimS
   int bind(const SimAddress& address);
   int listen(int backlog);
   int connect(const SimAddress& address);
-  int disconnect();  // connect() to AF_UNSPEC
+  int disconnect();                     // connect() to AF_UNSPEC
   std::shared_ptr<SimSocket> accept();  // null: none there
   int shutdown(int how);
   SimResult receive(void* to, std::size_t n, bool peek);

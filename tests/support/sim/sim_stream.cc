@@ -81,7 +81,8 @@ SimResult SimSocket::receive(void* to, std::size_t n, bool peek) {
   if (peer_ended_) return {0, 0};
   if (const int e = take_error()) return {-1, e};
   if (no_more_input_) return {0, 0};
-  if (state_ == State::unconnected || state_ == State::listening) return {-1, is_unix() ? EINVAL : ENOTCONN};
+  if (state_ == State::unconnected || state_ == State::listening)
+    return {-1, is_unix() ? EINVAL : ENOTCONN};
   if (state_ == State::closed) return {-1, ENOTCONN};
   return {-1, EAGAIN};
 }
@@ -105,8 +106,7 @@ int SimSocket::shutdown(int how) {
 void SimSocket::deliver(std::function<void(SimSocket&)> arrival) {
   const auto other = peer_;
   if (!other || vanished_) return;
-  other->last_arrival_ =
-      std::max(other->last_arrival_, kernel().after(kernel().latency()));
+  other->last_arrival_ = std::max(other->last_arrival_, kernel().after(kernel().latency()));
   kernel().at(other->last_arrival_, [other, arrival = std::move(arrival)] {
     if (!other->vanished_) arrival(*other);
   });
