@@ -82,10 +82,10 @@ class EchoClient : public ConnectionHandler {
     }
   }
 
-  bool send_lines(std::string_view bytes) {
+  SendResult send_lines(std::string_view bytes) {
     line_ += bytes;
     FramedConnection framed(*connection_, framing_);
-    bool more = true;
+    SendResult more = SendResult::sent;
     std::size_t begin = 0;
     for (std::size_t end; (end = line_.find('\n', begin)) != std::string::npos; begin = end + 1) {
       more = framed.send_frame(std::string_view(line_).substr(begin, end - begin));

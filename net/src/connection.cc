@@ -32,24 +32,22 @@ SocketAddress ask_address(Ask&& ask) {
 
 }  // namespace
 
-bool Connection::send(ByteView bytes) {
+SendResult Connection::send(ByteView bytes) {
   return core(*this).send_bytes(bytes, {});
 }
-bool Connection::send_together(ByteView first, ByteView second) {
+SendResult Connection::send_together(ByteView first, ByteView second) {
   return core(*this).send_bytes(first, second);
 }
-bool Connection::send(SharedBytes bytes) {
-  return core(*this).send_shared(std::move(bytes));
+SendResult Connection::send_together(ByteView first, SharedBytes second) {
+  return core(*this).send_shared(first, std::move(second));
 }
-bool Connection::try_send(ByteView bytes) {
-  ConnectionCore& self = core(*this);
-  if (!self.open_for_sending()) return false;
-  if (self.output_.bytes() > self.options().limits.high_watermark_bytes) return false;
-  if (!self.fits(bytes.size())) return false;
-  self.send_bytes(bytes, {});
-  return self.open_for_sending();
+SendResult Connection::send(SharedBytes bytes) {
+  return core(*this).send_shared({}, std::move(bytes));
 }
-bool Connection::send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length_bytes) {
+SendResult Connection::try_send(ByteView bytes) {
+  return core(*this).try_send(bytes);
+}
+SendResult Connection::send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length_bytes) {
   return core(*this).send_file(std::move(file), offset, length_bytes);
 }
 SendWriter Connection::writer(std::size_t bytes) {
@@ -143,6 +141,10 @@ ConnectionStats Connection::stats() const noexcept {
   stats.bytes_received = self.bytes_received_;
   stats.bytes_sent = self.bytes_sent_;
   stats.queued_bytes = self.output_.bytes();
+  if (self.rare_) {
+    stats.dropped_messages = self.rare_->dropped_messages;
+    stats.dropped_bytes = self.rare_->dropped_bytes;
+  }
   const std::uint64_t now = self.services().now_ms();
   stats.age = std::chrono::milliseconds(now - self.opened_ms_);
   stats.idle = std::chrono::milliseconds(static_cast<std::uint32_t>(now) - self.last_activity_ms_);

@@ -161,7 +161,7 @@ void ConnectionCore::settle_all() noexcept {
 bool ConnectionCore::owes_callback() const noexcept {
   if (!is_open()) return false;
   if (has(kRedeliver | kPeerEndOwed) && !has(kPaused)) return true;
-  return has(kAboveHigh) && output_.bytes() <= low_watermark();
+  return has(kAboveHigh) && output_.bytes() <= (has(kAwaitsEmpty) ? 0 : low_watermark());
 }
 
 void ConnectionCore::pay_callback() noexcept {
@@ -172,7 +172,7 @@ void ConnectionCore::pay_callback() noexcept {
     unset(kPeerEndOwed);
     call("on_peer_end", [this] { handler_->on_peer_end(*this); });
   } else {
-    unset(kAboveHigh);
+    unset(kAboveHigh | kAwaitsEmpty);
     call("on_drained", [this] { handler_->on_drained(*this); });
   }
 }
@@ -223,13 +223,16 @@ void ConnectionCore::abort(std::error_code why, std::string_view detail) {
   fail(why ? why : make_error_code(error::aborted), detail);
 }
 
+std::error_code ConnectionCore::end_reason() const noexcept {
+  if (rare_ && rare_->why) return rare_->why;
+  return has(kOutOfMemory) ? make_error_code(std::errc::not_enough_memory) : std::error_code();
+}
+
 void ConnectionCore::finish() noexcept {
   set(kFinished);
   TimerNode::cancel(IoTarget::loop());
   ConnectionOwner* owner = leave_owner();  // which may do without it in on_close already
-  std::error_code why;
-  if (rare_) why = rare_->why;
-  if (!why && has(kOutOfMemory)) why = make_error_code(std::errc::not_enough_memory);
+  const std::error_code why = end_reason();
   call("on_close", [&] { handler_->on_close(*this, why); });
 
   // What is lost must not look to the peer like the end of all that there was.

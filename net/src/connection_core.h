@@ -79,9 +79,10 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   ~ConnectionCore() override;
 
   // From here to the private part: what Connection's functions of the same names do.
-  bool send_bytes(ByteView first, ByteView second);
-  bool send_shared(SharedBytes bytes);
-  bool send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length);
+  SendResult send_bytes(ByteView first, ByteView second);
+  SendResult send_shared(ByteView first, SharedBytes second);
+  SendResult try_send(ByteView bytes);
+  SendResult send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length);
   void flush_now();
   void end_output();
   void close_gracefully(std::error_code why, std::string_view detail);
@@ -95,6 +96,10 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   // Input is delivered and callbacks run; not so after close(), abort() or a failure.
   bool is_open() const noexcept { return (flags_ & kNotOpen) == 0; }
   bool ended() const noexcept { return (flags_ & kFinished) != 0; }
+  // Why it has ended or is about to; no error: in order.
+  std::error_code end_reason() const noexcept;
+  // How much may be queued within the hard limit.
+  std::size_t room() const noexcept;
   std::uint64_t bytes_received() const noexcept { return bytes_received_; }
   std::chrono::milliseconds age() const noexcept;
 
@@ -124,6 +129,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     kLingering = 1 << 17,      // closing, and FIN is sent: the linger clock runs
     kFlushedEarly = 1 << 18,   // before the callback returned: flushed_early_ counts
     kRetrying = 1 << 19,       // sending again after EPOLLOUT: no bytes, no progress
+    kAwaitsEmpty = 1 << 20,    // with kAboveHigh: on_drained is owed only once nothing is queued
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
@@ -146,6 +152,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     std::string detail;
     std::unique_ptr<ConnectionHandler> owned_handler;
     SocketAddress peer_v6;
+    std::uint64_t dropped_messages = 0;
+    std::uint64_t dropped_bytes = 0;
   };
 
   bool has(std::uint32_t flags) const noexcept { return (flags_ & flags) != 0; }
@@ -191,18 +199,22 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   // Output (connection_output.cc).
   SendQueue::Stay stay() const noexcept;
   bool fits(std::size_t more) const noexcept;
-  bool accepts(std::size_t more) noexcept;
-  [[gnu::cold]] void overflow(std::size_t more, std::size_t limit) noexcept;
+  SendResult admit(std::size_t more) noexcept;
+  SendResult admit_message(std::size_t bytes) noexcept;
+  [[gnu::cold]] SendResult overflow(std::size_t more) noexcept;
+  [[gnu::cold]] void abort_overflow(std::size_t more) noexcept;
+  [[gnu::cold]] SendResult refuse() noexcept;
+  [[gnu::cold]] void count_dropped(std::uint64_t messages, std::size_t bytes) noexcept;
   template <class Append>
-  bool queue(Append&& append) noexcept;
+  SendResult queue(Append&& append) noexcept;
   bool flushes_early() noexcept;
   template <class Flush>
   void count_early(Flush&& flush) noexcept;
-  [[gnu::noinline]] bool send_slowly(ByteView first, ByteView second);
-  bool send_large(ByteView first, ByteView second);
-  bool queue_committed(std::size_t n) noexcept;
+  [[gnu::noinline]] SendResult send_slowly(ByteView first, ByteView second);
+  SendResult send_large(ByteView first, ByteView second);
+  SendResult queue_committed(std::size_t n) noexcept;
   void flush_if_much() noexcept;
-  bool appended() noexcept;
+  SendResult appended() noexcept;
   void flush_output() noexcept {
     if (output_.empty() || has(kBlocked | kWriteFailed | kFailed | kFinished)) return;
     const std::size_t queued = output_.bytes();

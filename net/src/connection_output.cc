@@ -25,31 +25,75 @@ SendQueue::Stay ConnectionCore::stay() const noexcept {
   return callbacks_ > 0 && !has(kBlocked) ? SendQueue::Stay::brief : SendQueue::Stay::long_term;
 }
 
-// Whether `more` bytes stay within the hard limit. Files take no memory and do not count.
+// Files take no memory and do not count.
+std::size_t ConnectionCore::room() const noexcept {
+  const std::size_t limit = options().limits.send_queue_bytes;
+  const std::size_t queued = output_.bytes() < limit ? output_.bytes() : output_.bytes_in_memory();
+  return limit - std::min(queued, limit);
+}
+
+// Whether `more` bytes stay within the hard limit.
 bool ConnectionCore::fits(std::size_t more) const noexcept {
   const std::size_t limit = options().limits.send_queue_bytes;
   if (more > limit) return false;
   return output_.bytes() <= limit - more || output_.bytes_in_memory() <= limit - more;
 }
 
-// Whether `more` bytes may be queued; more than the hard limit ends the connection.
-bool ConnectionCore::accepts(std::size_t more) noexcept {
-  if (!open_for_sending()) return false;
-  if (fits(more)) return true;
-  const std::size_t limit = options().limits.send_queue_bytes;
-  overflow(more, limit);
-  return false;
+// sent: `more` bytes may be queued. Otherwise what whoever wanted to is told.
+SendResult ConnectionCore::admit(std::size_t more) noexcept {
+  if (!open_for_sending()) return SendResult::closed;
+  return fits(more) ? SendResult(SendResult::sent) : overflow(more);
 }
 
-void ConnectionCore::overflow(std::size_t more, std::size_t limit) noexcept {
+// The same for a whole message, which is counted if it is dropped.
+SendResult ConnectionCore::admit_message(std::size_t bytes) noexcept {
+  const SendResult result = admit(bytes);
+  if (result == SendResult::dropped) count_dropped(1, bytes);
+  return result;
+}
+
+// `more` bytes would pass the hard limit.
+SendResult ConnectionCore::overflow(std::size_t more) noexcept {
+  switch (options().limits.overflow) {
+    case Overflow::refuse:
+      return refuse();
+    case Overflow::drop_newest:
+      refuse();
+      return SendResult::dropped;
+    case Overflow::close:
+      break;
+  }
+  abort_overflow(more);
+  return SendResult::closed;
+}
+
+void ConnectionCore::abort_overflow(std::size_t more) noexcept {
   std::string detail;
   try {
     detail = std::to_string(output_.bytes()) + " bytes queued and " + std::to_string(more) +
-             " more to send, limit " + std::to_string(limit);
+             " more to send, limit " + std::to_string(options().limits.send_queue_bytes);
   } catch (const std::bad_alloc&) {
     // The error says enough.
   }
   abort(error::send_queue_overflow, detail);
+}
+
+// Whoever is refused stops, and on_drained is owed to him. Not at once, though, when no more than
+// the low watermark waits: the next try would be refused as well, and so on, without a pause.
+SendResult ConnectionCore::refuse() noexcept {
+  if (output_.bytes() <= low_watermark()) set(kAwaitsEmpty);
+  set(kAboveHigh);
+  settle_soon();
+  return SendResult::refused;
+}
+
+void ConnectionCore::count_dropped(std::uint64_t messages, std::size_t bytes) noexcept {
+  try {
+    rare().dropped_messages += messages;
+    rare().dropped_bytes += bytes;
+  } catch (const std::bad_alloc&) {
+    // There is no room to count; the result has told it.
+  }
 }
 
 // Whether what has come together may leave now, before the callback returns.
@@ -67,16 +111,16 @@ void ConnectionCore::count_early(Flush&& flush) noexcept {
   flushed_early_ += static_cast<std::uint32_t>(bytes_sent_ - before);
 }
 
-// Appends, and flushes or sees to it that it will be. True while below the high watermark.
+// Appends, and flushes or sees to it that it will be.
 template <class Append>
-bool ConnectionCore::queue(Append&& append) noexcept {
+SendResult ConnectionCore::queue(Append&& append) noexcept {
   try {
     append();
   } catch (const std::bad_alloc&) {
     // Part of it may be queued: nothing more may follow.
     set(kReset);
     fail(make_error_code(std::errc::not_enough_memory), "no memory to queue what was to be sent");
-    return false;
+    return SendResult::closed;
   }
   flush_if_much();
   return appended();
@@ -86,28 +130,30 @@ void ConnectionCore::flush_if_much() noexcept {
   if (output_.bytes() >= kFlushNowBytes && flushes_early()) count_early([&] { flush_output(); });
 }
 
-// After something was queued. True while below the high watermark.
-bool ConnectionCore::appended() noexcept {
-  if (has(kWriteFailed)) return false;
+// After something was queued.
+SendResult ConnectionCore::appended() noexcept {
+  if (has(kWriteFailed)) return SendResult::closed;
   if (!has(kBlocked) && !output_.empty()) settle_soon();
-  if (output_.bytes() <= options().limits.high_watermark_bytes) return true;
+  if (output_.bytes() <= options().limits.high_watermark_bytes) return SendResult::sent;
+  unset(kAwaitsEmpty);
   set(kAboveHigh);
-  return false;
+  return SendResult::above_watermark;
 }
 
-bool ConnectionCore::send_bytes(ByteView first, ByteView second) {
+SendResult ConnectionCore::send_bytes(ByteView first, ByteView second) {
   const std::size_t total = first.size() + second.size();
   // A reply in a callback: below every limit there is nothing to ask, and the flush will come.
   if (output_.bytes() + total < quick_bytes_ && callbacks_ > 0 && !has(kNoMoreSending | kBlocked)) {
-    if (output_.append_quick(first, second, pool())) return true;
+    if (output_.append_quick(first, second, pool())) return SendResult::sent;
   }
   return send_slowly(first, second);
 }
 
-bool ConnectionCore::send_slowly(ByteView first, ByteView second) {
+SendResult ConnectionCore::send_slowly(ByteView first, ByteView second) {
   const std::size_t total = first.size() + second.size();
-  if (total == 0) return open_for_sending() && !has(kAboveHigh);
-  if (!accepts(total)) return false;
+  const SendResult admitted = admit_message(total);
+  if (!admitted) return admitted;
+  if (total == 0) return has(kAboveHigh) ? SendResult::above_watermark : SendResult::sent;
   if (total >= kFlushNowBytes && flushes_early()) {
     return send_large(first, second);
   }
@@ -118,10 +164,10 @@ bool ConnectionCore::send_slowly(ByteView first, ByteView second) {
 }
 
 // Goes from where it lies; only what the kernel refuses is copied.
-bool ConnectionCore::send_large(ByteView first, ByteView second) {
+SendResult ConnectionCore::send_large(ByteView first, ByteView second) {
   std::size_t taken = 0;
   count_early([&] { note_flushed(output_.flush_with(fd(), pool(), first, second, &taken)); });
-  if (has(kWriteFailed)) return false;
+  if (has(kWriteFailed)) return SendResult::closed;
   const std::size_t of_first = std::min(taken, first.size());
   return queue([&] {
     output_.append(first.from(of_first), pool(), stay());
@@ -129,18 +175,28 @@ bool ConnectionCore::send_large(ByteView first, ByteView second) {
   });
 }
 
-bool ConnectionCore::send_shared(SharedBytes bytes) {
-  if (bytes.size() < kSharedBytes) return send_bytes(bytes.view(), {});
-  if (!accepts(bytes.size())) return false;
-  return queue([&] { output_.append(std::move(bytes), pool()); });
+SendResult ConnectionCore::send_shared(ByteView first, SharedBytes second) {
+  if (second.size() < kSharedBytes) return send_bytes(first, second.view());
+  const SendResult admitted = admit_message(first.size() + second.size());
+  if (!admitted) return admitted;
+  return queue([&] {
+    output_.append(first, pool(), stay());
+    output_.append(std::move(second), pool());
+  });
 }
 
-bool ConnectionCore::send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length) {
-  if (!open_for_sending()) return false;
+SendResult ConnectionCore::try_send(ByteView bytes) {
+  if (!open_for_sending()) return SendResult::closed;
+  const bool above = output_.bytes() > options().limits.high_watermark_bytes;
+  return above || !fits(bytes.size()) ? refuse() : send_bytes(bytes, {});
+}
+
+SendResult ConnectionCore::send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length) {
+  if (!open_for_sending()) return SendResult::closed;
   if (offset > kLargestFileBytes || length > kLargestFileBytes - offset ||
       length > kLargestFileBytes - output_.bytes()) {
     abort(make_error_code(std::errc::invalid_argument), "send_file: a range that no file has");
-    return false;
+    return SendResult::closed;
   }
   // A file takes no memory: it counts for the watermark, but not against the hard limit.
   return queue([&] { output_.append_file(std::move(file), offset, length, pool()); });
@@ -194,21 +250,21 @@ bool ConnectionCore::settle_end_of_output() noexcept {
   return has(kPeerEnded);
 }
 
-bool ConnectionCore::queue_committed(std::size_t n) noexcept {
+SendResult ConnectionCore::queue_committed(std::size_t n) noexcept {
   output_.commit(n);
   return appended();
 }
 
-SendWriter::SendWriter(ConnectionCore& core, std::size_t bytes) : core_(core) {
+SendWriter::SendWriter(ConnectionCore& core, std::size_t bytes)
+    : core_(core), admitted_(core.admit(bytes)) {
   BlockPool& pool = core.pool();
-  queued_ = core.accepts(bytes);
-  // Room is promised even when nothing may be sent any more: then what is written goes nowhere.
-  block_ = queued_ ? core.output_.reserve(bytes, pool, core.stay()) : pool.acquire(bytes);
+  // Room is promised even when nothing of it may be sent: then what is written goes nowhere.
+  block_ = admitted_ ? core.output_.reserve(bytes, pool, core.stay()) : pool.acquire(bytes);
   end_ = block_->end;
 }
 
 SendWriter::~SendWriter() {
-  if (!queued_) {
+  if (!admitted_) {
     core_.pool().release(block_);
     return;
   }
@@ -220,17 +276,22 @@ std::span<std::byte> SendWriter::room() const noexcept {
   return {block_->bytes() + end_, block_->capacity - end_};
 }
 
-bool SendWriter::commit(std::size_t n) {
+SendResult SendWriter::commit(std::size_t n) {
   MILLRACE_CHECK_LE(n, room().size(), "commit() of more than room()");
   end_ += n;
-  if (!queued_) {
-    block_->end = end_;
-    return false;
-  }
-  if (!core_.open_for_sending()) return false;
+  if (!admitted_) return commit_nowhere(n);
+  if (!core_.open_for_sending()) return SendResult::closed;
   MILLRACE_CHECK(core_.output_.last() == block_ && block_->end + n == end_,
                  "something was sent or flushed between writer() and commit()");
   return core_.queue_committed(n);
+}
+
+SendResult SendWriter::commit_nowhere(std::size_t n) noexcept {
+  if (!core_.open_for_sending()) return SendResult::closed;
+  // All that is committed to one writer is one message.
+  if (admitted_ == SendResult::dropped) core_.count_dropped(block_->end == 0 ? 1 : 0, n);
+  block_->end = end_;
+  return admitted_;
 }
 
 }  // namespace millrace

@@ -127,7 +127,8 @@ TEST_F(ConnectionBackpressureTest, RandomSendsAndDrainsGiveTheEdgesOfTheModel) {
       if (random() % 2 == 0) {
         const std::size_t n = 1 + random() % 20;
         queued += n;
-        ASSERT_EQ(connection().send(bytes(n)), queued <= high) << "seed " << seed;
+        ASSERT_EQ(connection().send(bytes(n)) == SendResult::sent, queued <= high)
+            << "seed " << seed;
         above |= queued > high;
       } else if (queued > 0) {
         const std::size_t n = random() % (queued + 1);
@@ -148,8 +149,8 @@ TEST_F(ConnectionBackpressureTest, TrySendRefusesAboveTheHighWatermarkAndQueuesN
   start_with_limits(10, 5);
   Connection& c = connection();
   EXPECT_TRUE(c.try_send(bytes(10)));
-  EXPECT_TRUE(c.try_send(bytes(5)));  // was not above it
-  EXPECT_FALSE(c.try_send(bytes(1)));
+  EXPECT_TRUE(c.try_send(bytes(5)).accepted());  // was not above it
+  EXPECT_FALSE(c.try_send(bytes(1)).accepted());
   EXPECT_EQ(c.queued_bytes(), 15u);
   kernel_takes(10);
   EXPECT_EQ(recorder.drained, 1);
@@ -177,7 +178,7 @@ TEST_F(ConnectionBackpressureTest, TheQueueMayBeAsLongAsTheHardCapAndNoLonger) {
 
 TEST_F(ConnectionBackpressureTest, EveryKindOfSendIsHeldToTheHardCap) {
   const std::string large(2000, '.');
-  const std::function<bool(Connection&)> sends[] = {
+  const std::function<SendResult(Connection&)> sends[] = {
       [&](Connection& c) { return c.send(ByteView(large)); },
       [&](Connection& c) { return c.send_together(ByteView(large).first(900), large); },
       [&](Connection& c) { return c.send(SharedBytes(ByteView(large))); },
@@ -247,7 +248,7 @@ TEST_F(ConnectionBackpressureTest, ASourceThatObeysTheWatermarkKeepsTheQueueShor
     bool go_on = true;
     while (go_on && sent < all.size()) {
       const std::size_t n = std::min<std::size_t>(10'000, all.size() - sent);
-      go_on = c.send(ByteView(all).from(sent).first(n));
+      go_on = c.send(ByteView(all).from(sent).first(n)) == SendResult::sent;
       sent += n;
       longest = std::max(longest, c.queued_bytes());
     }

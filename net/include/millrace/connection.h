@@ -12,6 +12,7 @@
 #include <millrace/bytes.h>
 #include <millrace/connection_ref.h>
 #include <millrace/connection_stats.h>
+#include <millrace/send_result.h>
 #include <millrace/socket_address.h>
 #include <millrace/unique_fd.h>
 
@@ -32,22 +33,25 @@ class Connection {
 
   // Queues the bytes; what one callback queues leaves in one system call when it returns, or sooner
   // when 64 KiB have come together. True: send on. False: the queue is above the high watermark
-  // (queued all the same: wait for on_drained), or the connection no longer sends.
-  bool send(ByteView bytes);
+  // (queued all the same: wait for on_drained), or nothing was queued; the result says which. What
+  // would pass the hard limit is up to ConnectionLimits::overflow.
+  SendResult send(ByteView bytes);
   // Both, one after the other, as if they were one: a header and its payload.
-  bool send_together(ByteView first, ByteView second);
+  SendResult send_together(ByteView first, ByteView second);
+  SendResult send_together(ByteView first, SharedBytes second);
   // Queued without copying, but for those below 512 bytes.
-  bool send(SharedBytes bytes);
+  SendResult send(SharedBytes bytes);
   template <OwnedBytes T>
-  bool send(T&& owned) {
+  SendResult send(T&& owned) {
     if (owned.size() < kTakeOverBytes) return send(ByteView(owned));
     return send(SharedBytes(std::move(owned)));
   }
-  // Queues the bytes unless the queue is above the high watermark; false: nothing was queued.
-  bool try_send(ByteView bytes);
+  // Queues the bytes unless the queue is above the high watermark, or would pass the hard limit:
+  // then they are refused, and the connection lives on whatever ConnectionLimits::overflow says.
+  SendResult try_send(ByteView bytes);
   // Queues `length_bytes` of `file` from `offset`, which the kernel copies itself. A file that
   // turns out shorter closes the connection with EIO: the peer was promised more.
-  bool send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length_bytes);
+  SendResult send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length_bytes);
   // Room for at least `bytes` at the end of the queue, to encode in place.
   SendWriter writer(std::size_t bytes);
   // Sends what is queued now instead of when the callback returns.

@@ -32,7 +32,8 @@ class ConnectionHandler {
   virtual void on_open(Connection&) {}
   // Bytes have arrived. Consume what you can: the rest comes again, together with more.
   virtual void on_data(Connection& c, ReceiveBuffer& in) = 0;
-  // The send queue had been above its high watermark and has come down to the low one.
+  // The send queue had been above its high watermark, or had no room for a message, and has come
+  // down to the low one.
   virtual void on_drained(Connection&) {}
   // The peer has sent FIN: nothing more will come. What was not consumed is in c.unconsumed(). By
   // default what is queued is sent and the connection closed; to go on sending, override it and

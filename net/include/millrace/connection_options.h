@@ -8,8 +8,16 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 
 namespace millrace {
+
+// What becomes of a message for which the send queue has no room.
+enum class Overflow : std::uint8_t {
+  close,        // the connection is aborted with error::send_queue_overflow
+  refuse,       // it is not queued and the sender is told: SendResult::refused
+  drop_newest,  // the same, for who does not mind the loss: counted, and SendResult::dropped
+};
 
 struct ConnectionLimits {
   // send() returns false while more than this waits in the send queue: stop and wait for
@@ -18,12 +26,17 @@ struct ConnectionLimits {
   // on_drained comes when a queue that was above the high watermark has come down to this. Zero:
   // half of the high one.
   std::size_t low_watermark_bytes = 0;
-  // A send queue that would grow beyond this closes the connection with
-  // error::send_queue_overflow: somebody ignores both watermark and result.
+  // A send queue never grows beyond this; see `overflow`. Files take no memory and do not count.
   std::size_t send_queue_bytes = 64 * 1024 * 1024;
   // A handler that leaves more than this unconsumed, or expects more, closes the connection with
   // error::receive_buffer_overflow.
   std::size_t receive_bytes = 1024 * 1024;
+  // What becomes of a message (a frame with its header, the room of a writer) that would pass
+  // send_queue_bytes; by default whoever ignores both watermark and result loses the connection.
+  // With the others it lives on, no part of the message is queued, and on_drained comes later: at
+  // the low watermark, or, when no more than that waited, once nothing waits. A message larger than
+  // send_queue_bytes itself never has room.
+  Overflow overflow = Overflow::close;
 };
 
 // Zero switches a timeout off; so does more than 24 days, but for `lifetime`. How long silence is

@@ -17,6 +17,9 @@ struct ConnectionStats {
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;  // taken by the kernel
   std::size_t queued_bytes = 0;  // waiting to be taken; in on_close: lost
+  // Given up by Overflow::drop_newest, and their bytes.
+  std::uint64_t dropped_messages = 0;
+  std::uint64_t dropped_bytes = 0;
   std::chrono::milliseconds age{0};
   std::chrono::milliseconds idle{0};  // since the last byte in either direction
 };

@@ -7,6 +7,8 @@
 //   w.commit(n);
 #pragma once
 
+#include <millrace/send_result.h>
+
 #include <cstddef>
 #include <span>
 
@@ -22,19 +24,21 @@ class SendWriter {
   ~SendWriter();
 
   // At least as much as was asked for, less what was committed; also when the connection no longer
-  // sends: what is written then goes nowhere.
+  // sends, or has no room for that much: what is written then goes nowhere.
   std::span<std::byte> room() const noexcept;
   // The first `n` bytes of room() are now queued. The result is that of Connection::send().
-  bool commit(std::size_t n);
+  SendResult commit(std::size_t n);
 
  private:
   friend class Connection;
   SendWriter(ConnectionCore& core, std::size_t bytes);
+  SendResult commit_nowhere(std::size_t n) noexcept;
 
   ConnectionCore& core_;
   Block* block_;
   std::size_t end_;
-  bool queued_;  // block_ is the tail of the send queue; otherwise it is ours and goes nowhere
+  // sent: block_ is the tail of the send queue. Otherwise why it is ours and goes nowhere.
+  SendResult admitted_;
 };
 
 }  // namespace millrace

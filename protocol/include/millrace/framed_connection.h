@@ -24,19 +24,18 @@ class FramedConnection {
   FramedConnection& operator=(const FramedConnection&) = delete;
 
   // Queues the frame: its header and `payload`, which is copied. The results are those of
-  // Connection::send(). Throws std::length_error when the payload is larger than the framing's
-  // maximum; nothing is queued then.
-  bool send_frame(ByteView payload) {
+  // Connection::send(): the frame is queued whole or not at all. Throws std::length_error when the
+  // payload is larger than the framing's maximum; nothing is queued then.
+  SendResult send_frame(ByteView payload) {
     std::byte header[LengthPrefix::kLargestHeaderBytes];
     framing_.write_header(header, payload.size());
     return connection_.send_together(ByteView(header, framing_.header_bytes()), payload);
   }
   // The payload is shared with the other connections it is sent to, not copied.
-  bool send_frame(const SharedBytes& payload) {
+  SendResult send_frame(const SharedBytes& payload) {
     std::byte header[LengthPrefix::kLargestHeaderBytes];
     framing_.write_header(header, payload.size());
-    connection_.send(ByteView(header, framing_.header_bytes()));
-    return connection_.send(payload);
+    return connection_.send_together(ByteView(header, framing_.header_bytes()), payload);
   }
 
   Connection* operator->() const noexcept { return &connection_; }

@@ -1,0 +1,264 @@
+// What becomes of a message for which the send queue has no room: ConnectionLimits::overflow. The
+// kernel takes what the test says.
+#include <millrace/framed_connection.h>
+#include <millrace/send_writer.h>
+
+#include "support/one_peer_test.h"
+
+#include <random>
+#include <string>
+
+namespace millrace::test {
+namespace {
+
+struct OverflowPolicyTest : OnePeerTest {
+  void start_with(Overflow overflow, std::size_t high, std::size_t low, std::size_t cap) {
+    ServerOptions options;
+    options.connection.limits = {.high_watermark_bytes = high,
+                                 .low_watermark_bytes = low,
+                                 .send_queue_bytes = cap,
+                                 .overflow = overflow};
+    start(options);
+    fd = connection().native_handle();
+  }
+  // One iteration, in which the kernel takes `n` bytes of what is queued.
+  void kernel_takes(std::size_t n) {
+    Faults script;
+    for (const Call call : {Call::send, Call::sendmsg}) {
+      script.on(call, n == 0 ? Fault::fail(EAGAIN) : Fault::shorten(n), {.fd = fd});
+    }
+    loop().run_once(0ms);
+  }
+  static std::string bytes(std::size_t n) { return std::string(n, '.'); }
+  ConnectionStats stats() { return connection().stats(); }
+  int fd = -1;
+  const LengthPrefix framing;
+};
+
+TEST_F(OverflowPolicyTest, ByDefaultTwiceTheHighWatermarkIsTakenAndOneByteMoreClosesOnce) {
+  start_with(Overflow::close, 10, 5, 20);
+  EXPECT_TRUE(connection().send(bytes(20)) == SendResult::above_watermark);
+  EXPECT_TRUE(connection().is_open());
+  EXPECT_TRUE(connection().send(bytes(1)) == SendResult::closed);
+  EXPECT_FALSE(connection().is_open());
+  EXPECT_TRUE(connection().send(bytes(1)) == SendResult::closed);
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons, std::vector<std::error_code>{error::send_queue_overflow});
+  EXPECT_EQ(recorder.drained, 0);
+}
+
+TEST_F(OverflowPolicyTest, ARefusedMessageLeavesNoTraceAndTheConnectionLivesOn) {
+  start_with(Overflow::refuse, 10, 5, 20);
+  EXPECT_FALSE(connection().send("12345678901234567890").state() == SendResult::refused);
+  EXPECT_TRUE(connection().send("no") == SendResult::refused);
+  EXPECT_TRUE(connection().send(SharedBytes(ByteView(bytes(1000)))) == SendResult::refused);
+  EXPECT_TRUE(connection().send(bytes(100'000)) == SendResult::refused);
+  EXPECT_EQ(connection().queued_bytes(), 20u);
+  EXPECT_EQ(receive(peer, 20), "12345678901234567890");
+  EXPECT_EQ(recorder.drained, 1);
+  EXPECT_TRUE(connection().send("yes") == SendResult::sent);
+  EXPECT_EQ(receive(peer, 3), "yes");
+  EXPECT_EQ(stats().dropped_messages, 0u);
+  EXPECT_EQ(recorder.closed, 0);
+}
+
+TEST_F(OverflowPolicyTest, ARefusedSenderIsToldToTryAgainAtTheLowWatermark) {
+  start_with(Overflow::refuse, 10, 5, 20);
+  connection().send(bytes(18));
+  EXPECT_TRUE(connection().send(bytes(3)) == SendResult::refused);
+  kernel_takes(12);
+  EXPECT_EQ(recorder.drained, 0);
+  kernel_takes(1);
+  EXPECT_EQ(connection().queued_bytes(), 5u);
+  EXPECT_EQ(recorder.drained, 1);
+}
+
+TEST_F(OverflowPolicyTest, WithTheHardLimitBelowTheHighWatermarkTheRefusedHearOnDrainedToo) {
+  start_with(Overflow::refuse, 1000, 500, 20);
+  EXPECT_TRUE(connection().send(bytes(18)) == SendResult::sent);
+  EXPECT_TRUE(connection().send(bytes(3)) == SendResult::refused);
+  kernel_takes(17);
+  EXPECT_EQ(recorder.drained, 0) << "long below the low watermark: nothing can be told from that";
+  kernel_takes(1);
+  EXPECT_EQ(recorder.drained, 1);
+}
+
+TEST_F(OverflowPolicyTest, WhoTriesAgainInOnDrainedUntilItIsTakenDoesNotSpin) {
+  ServerOptions options;
+  options.connection.limits = {
+      .high_watermark_bytes = 1000, .send_queue_bytes = 20, .overflow = Overflow::refuse};
+  int tries = 0;
+  int taken = 0;
+  recorder.when_drained = [&](Connection& c) {
+    ++tries;
+    taken += c.send(bytes(15)).accepted() ? 1 : 0;
+  };
+  start(options);
+  fd = connection().native_handle();
+  connection().send(bytes(10));
+  EXPECT_TRUE(connection().send(bytes(15)) == SendResult::refused);
+  for (int i = 0; i < 10; ++i) kernel_takes(0);
+  EXPECT_EQ(tries, 0);
+  for (int i = 0; i < 10; ++i) kernel_takes(1);
+  EXPECT_EQ(tries, 1);
+  EXPECT_EQ(taken, 1);
+  EXPECT_EQ(receive(peer, 25).size(), 25u);
+}
+
+TEST_F(OverflowPolicyTest, AMessageLargerThanTheLimitIsRefusedAndItsSenderNotLeftWaiting) {
+  start_with(Overflow::refuse, 10, 5, 20);
+  EXPECT_TRUE(connection().send(bytes(21)) == SendResult::refused);
+  loop().run_once(0ms);
+  EXPECT_EQ(recorder.drained, 1);
+  EXPECT_LE(run_for(20ms), 2u);
+  EXPECT_EQ(recorder.drained, 1);
+}
+
+TEST_F(OverflowPolicyTest, ARefusalInsideACallbackIsFollowedByOnDrainedWhenTheQueueHasGone) {
+  recorder.when_open = [](Connection& c) {
+    EXPECT_TRUE(c.send(bytes(20)) == SendResult::above_watermark);
+    EXPECT_TRUE(c.send(bytes(1)) == SendResult::refused);
+  };
+  start_with(Overflow::refuse, 10, 5, 20);
+  EXPECT_EQ(recorder.drained, 1);
+  EXPECT_EQ(receive(peer, 20).size(), 20u);
+}
+
+TEST_F(OverflowPolicyTest, AFrameIsQueuedWholeOrNotAtAll) {
+  for (const std::size_t payload : {10u, 2000u}) {
+    // Room for one frame and the header of another.
+    start_with(Overflow::refuse, 5000, 1, payload + 4 + 4);
+    FramedConnection framed(connection(), framing);
+    const std::string one(payload, '1');
+    EXPECT_TRUE(framed.send_frame(one) == SendResult::sent);
+    EXPECT_TRUE(framed.send_frame(ByteView(one)) == SendResult::refused);
+    EXPECT_TRUE(framed.send_frame(SharedBytes(ByteView(one))) == SendResult::refused);
+    EXPECT_EQ(connection().queued_bytes(), payload + 4);
+    EXPECT_EQ(receive(peer, payload + 4).substr(4), one);
+    ASSERT_TRUE(run_until([&] { return connection().queued_bytes() == 0; }));
+    EXPECT_TRUE(framed.send_frame(SharedBytes(ByteView(one))) == SendResult::sent);
+    EXPECT_EQ(receive(peer, payload + 4).substr(4), one);
+  }
+}
+
+TEST_F(OverflowPolicyTest, TheRoomOfAWriterThatIsRefusedGoesNowhere) {
+  start_with(Overflow::refuse, 10, 5, 20);
+  connection().send("before ");
+  {
+    SendWriter writer = connection().writer(100);
+    EXPECT_GE(writer.room().size(), 100u);
+    std::memset(writer.room().data(), 'n', 100);
+    EXPECT_TRUE(writer.commit(60) == SendResult::refused);
+    EXPECT_TRUE(writer.commit(40) == SendResult::refused);
+  }
+  connection().send("after");
+  EXPECT_EQ(receive(peer, 12), "before after");
+  EXPECT_TRUE(run_until([&] { return recorder.drained == 1; }));
+}
+
+TEST_F(OverflowPolicyTest, DroppedMessagesAreCountedWithTheirBytes) {
+  start_with(Overflow::drop_newest, 10, 5, 20);
+  FramedConnection framed(connection(), framing);
+  EXPECT_EQ(stats().dropped_messages, 0u);
+  EXPECT_TRUE(connection().send("12345678901234567890") == SendResult::above_watermark);
+  EXPECT_TRUE(connection().send("a") == SendResult::dropped);
+  EXPECT_TRUE(connection().send_together("b", "cd") == SendResult::dropped);
+  EXPECT_TRUE(framed.send_frame("e") == SendResult::dropped);
+  EXPECT_TRUE(framed.send_frame(SharedBytes(ByteView(bytes(1000)))) == SendResult::dropped);
+  EXPECT_TRUE(connection().send(std::string(5000, '.')) == SendResult::dropped);
+  EXPECT_EQ(stats().dropped_messages, 5u);
+  EXPECT_EQ(stats().dropped_bytes, 1u + 3 + 5 + 1004 + 5000);
+  EXPECT_EQ(connection().queued_bytes(), 20u);
+  EXPECT_EQ(receive(peer, 20), "12345678901234567890");
+  EXPECT_EQ(recorder.drained, 1) << "a handler that paused for it must hear when to go on";
+  connection().send("the newest is gone, what comes later is not");
+  connection().send("!");
+  EXPECT_EQ(receive(peer, 1), "!");
+  EXPECT_EQ(stats().dropped_messages, 6u);
+}
+
+TEST_F(OverflowPolicyTest, AllThatIsCommittedToOneWriterIsOneDroppedMessage) {
+  start_with(Overflow::drop_newest, 10, 5, 20);
+  {
+    SendWriter writer = connection().writer(100);
+    EXPECT_TRUE(writer.commit(60) == SendResult::dropped);
+    EXPECT_TRUE(writer.commit(10) == SendResult::dropped);
+  }
+  { SendWriter nothing_committed = connection().writer(100); }
+  EXPECT_EQ(stats().dropped_messages, 1u);
+  EXPECT_EQ(stats().dropped_bytes, 70u);
+  EXPECT_EQ(connection().queued_bytes(), 0u);
+}
+
+TEST_F(OverflowPolicyTest, WhatWasDroppedCanStillBeAskedForInOnClose) {
+  std::uint64_t dropped = 0;
+  recorder.when_close = [&](Connection& c, std::error_code) {
+    dropped = c.stats().dropped_messages;
+  };
+  start_with(Overflow::drop_newest, 10, 5, 20);
+  connection().send(bytes(21));
+  connection().close();
+  peer.end();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(dropped, 1u);
+  EXPECT_FALSE(recorder.reasons[0]) << "a dropped message is no reason to end";
+}
+
+TEST_F(OverflowPolicyTest, ASlowReaderOfAFeedGetsWholeFramesAndTheQueueStaysWithinItsLimit) {
+  ServerOptions options;
+  options.connection.limits = {.high_watermark_bytes = 64 * 1024,
+                               .send_queue_bytes = 128 * 1024,
+                               .overflow = Overflow::drop_newest};
+  start_with_small_buffers(options);
+  FramedConnection framed(connection(), framing);
+  std::mt19937 random(7);
+  std::string wanted;
+  std::string got;
+  std::uint64_t dropped = 0;
+  for (int i = 0; i < 5000; ++i) {
+    const std::string news(random() % 2000, static_cast<char>('a' + i % 26));
+    std::byte header[LengthPrefix::kLargestHeaderBytes];
+    framing.write_header(header, news.size());
+    const SendResult result =
+        i % 2 == 0 ? framed.send_frame(news) : framed.send_frame(SharedBytes(ByteView(news)));
+    if (result.accepted()) wanted += std::string(ByteView(header, 4).text()) + news;
+    dropped += result == SendResult::dropped ? 1 : 0;
+    ASSERT_LE(connection().queued_bytes(), 128u * 1024);
+    if (i % 10 == 0) loop().run_once(0ms);
+    if (i % 40 == 0) got += peer.receive_some(4096);
+  }
+  EXPECT_GT(dropped, 100u);
+  EXPECT_EQ(stats().dropped_messages, dropped);
+  got += receive(peer, wanted.size() - got.size());
+  EXPECT_TRUE(same_bytes(got, wanted));
+}
+
+TEST_F(OverflowPolicyTest, ALimitOfMoreThanTheWatermarkIsOneEdgeAndBackIsTheOther) {
+  start_with(Overflow::refuse, 256, 128, 1024);
+  Connection& c = connection();
+  EXPECT_TRUE(c.send(bytes(128)));
+  EXPECT_TRUE(c.send(bytes(2)));
+  EXPECT_FALSE(c.send(bytes(127)));
+  kernel_takes(128);
+  EXPECT_EQ(recorder.drained, 0);
+  kernel_takes(2);
+  EXPECT_EQ(recorder.drained, 1);
+  EXPECT_TRUE(c.send(bytes(1)));
+}
+
+// Elsewhere limits can be changed under a connection that is over or under them; with us they are
+// those that its owner was made with, for ever.
+TEST_F(OverflowPolicyTest, TheLimitsAreFixedAtConstruction) {
+  ServerOptions options;
+  options.connection.limits.high_watermark_bytes = 10;
+  start(options);
+  options.connection.limits.high_watermark_bytes = 20;
+  EXPECT_TRUE(connection().send(bytes(10)));
+  EXPECT_FALSE(connection().send(bytes(1)));
+  const RawSocket later = connect();
+  EXPECT_TRUE(connection().send(bytes(10)));
+  EXPECT_FALSE(connection().send(bytes(1)));
+}
+
+}  // namespace
+}  // namespace millrace::test
