@@ -143,8 +143,10 @@ SendResult ConnectionCore::appended() noexcept {
 SendResult ConnectionCore::send_bytes(ByteView first, ByteView second) {
   const std::size_t total = first.size() + second.size();
   // A reply in a callback: below every limit there is nothing to ask, and the flush will come.
-  if (output_.bytes() + total < quick_bytes_ && callbacks_ > 0 && !has(kNoMoreSending | kBlocked)) {
-    if (output_.append_quick(first, second, pool())) return SendResult::sent;
+  if (output_.bytes() + total < quick_bytes_ && callbacks_ > 0 && !has(kNoMoreSending | kBlocked))
+      [[likely]] {
+    if (output_.append_quick(first, second, pool())) [[likely]]
+      return SendResult::sent;
   }
   return send_slowly(first, second);
 }

@@ -40,10 +40,8 @@ const Way kWays[] = {
     {"Bytes", [](Connection& c, std::size_t n) { return c.send(ByteView(std::string(n, '.'))); }},
     {"Together",
      [](Connection& c, std::size_t n) { return c.send_together("1", std::string(n - 1, '.')); }},
-    {"Shared",
-     [](Connection& c, std::size_t n) {
-       return c.send(SharedBytes(ByteView(std::string(n, '.'))));
-     }},
+    {"Shared", [](Connection& c,
+                  std::size_t n) { return c.send(SharedBytes(ByteView(std::string(n, '.')))); }},
     {"TogetherShared",
      [](Connection& c, std::size_t n) {
        return c.send_together("1", SharedBytes(ByteView(std::string(n - 1, '.'))));
@@ -128,9 +126,9 @@ TEST_P(SendResultTest, InsideACallbackTheResultsAreTheSame) {
     results.push_back(GetParam().send(c, 10));
   };
   start_with_limits(100, 1000);
-  EXPECT_TRUE(results == (std::vector<SendResult>{SendResult::sent, SendResult::sent,
-                                                  SendResult::above_watermark,
-                                                  SendResult::closed}));
+  EXPECT_TRUE(results ==
+              (std::vector<SendResult>{SendResult::sent, SendResult::sent,
+                                       SendResult::above_watermark, SendResult::closed}));
   EXPECT_EQ(receive(peer, 110).size(), 110u);
 }
 
