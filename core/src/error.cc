@@ -23,6 +23,10 @@ class Category final : public std::error_category {
         return "unconsumed input over its limit";
       case error::idle_timeout:
         return "idle for too long";
+      case error::first_byte_timeout:
+        return "nothing received in time";
+      case error::message_timeout:
+        return "message not complete in time";
       case error::write_stalled:
         return "peer stopped taking data";
       case error::linger_timeout:

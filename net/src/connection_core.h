@@ -130,6 +130,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     kFlushedEarly = 1 << 18,   // before the callback returned: flushed_early_ counts
     kRetrying = 1 << 19,       // sending again after EPOLLOUT: no bytes, no progress
     kAwaitsEmpty = 1 << 20,    // with kAboveHigh: on_drained is owed only once nothing is queued
+    kMessageBegun = 1 << 21,   // bytes stay unconsumed: the message clock runs
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
@@ -187,7 +188,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
 
   // Input (connection_input.cc).
   bool wants_input() const noexcept;
-  void read_turn() noexcept;
+  bool read_turn() noexcept;
   bool receive_once() noexcept;
   bool receive_into(const StoredInput::Window& window, LoopServices& loop) noexcept;
   void take_in(ByteView all) noexcept;
@@ -195,6 +196,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   [[gnu::noinline]] void keep(ByteView rest, std::size_t expected) noexcept;
   [[gnu::noinline]] void look_for_end() noexcept;
   void read_remaining() noexcept;
+  void start_message_clock() noexcept;
 
   // Output (connection_output.cc).
   SendQueue::Stay stay() const noexcept;
@@ -244,6 +246,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   // Deadlines (connection_timeouts.cc).
   void settle_timer() noexcept;
   void expire() noexcept;
+  std::error_code input_overdue() const noexcept;
+  void close_overdue(std::error_code why) noexcept;
   std::chrono::milliseconds until_deadline() const noexcept;
   int unacknowledged_bytes() const noexcept;
   std::uint32_t now_ms() const noexcept { return static_cast<std::uint32_t>(services().now_ms()); }
@@ -270,7 +274,11 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     std::uint32_t lingering_since_ms_;  // with kLingering
   };
   std::uint32_t quick_bytes_;  // queued bytes below which a send hits no limit
-  int unacknowledged_ = 0;     // bytes, when the linger clock was looked at last
+  union {                      // one before close(), the other after FIN
+    // With kMessageBegun: since when; while paused: how long it had lasted.
+    std::uint32_t message_clock_ms_ = 0;
+    int unacknowledged_;  // with kLingering: bytes, when the linger clock was looked at last
+  };
   std::uint32_t peer_v4_ = 0;  // a peer of another family is in rare_
 };
 

@@ -23,9 +23,14 @@ bool ConnectionCore::wants_input() const noexcept {
   return has(kClosing) || !has(kPaused);
 }
 
-void ConnectionCore::read_turn() noexcept {
+// True when the budget is used up: there may be more.
+bool ConnectionCore::read_turn() noexcept {
   const std::uint64_t end = bytes_received_ + kReadBudgetBytes;
-  while (receive_once() && wants_input() && bytes_received_ < end) flush_output();
+  while (receive_once() && wants_input()) {
+    if (bytes_received_ >= end) return true;
+    flush_output();
+  }
+  return false;
 }
 
 // True when there may be more: the window was filled. A read that does not fill it has emptied the
@@ -78,6 +83,7 @@ void ConnectionCore::deliver(ByteView all) noexcept {
   if (!is_open()) return;
   // What the callback has seen is not delivered again without new bytes, whatever it did: it knows.
   unset(kRedeliver);
+  if (in.size() < all.size()) unset(kMessageBegun);
   if (in.empty() && in.expected() == 0) {
     input_.clear(pool());
     return;
@@ -95,9 +101,16 @@ void ConnectionCore::keep(ByteView rest, std::size_t expected) noexcept {
           std::to_string(most) + " bytes unconsumed or expected, limit " + std::to_string(limit));
     }
     input_.keep(rest, expected, pool());
+    if (!rest.empty() && !has(kMessageBegun)) start_message_clock();
   } catch (const std::bad_alloc&) {
     fail(make_error_code(std::errc::not_enough_memory), "no memory to keep what was received");
   }
+}
+
+void ConnectionCore::start_message_clock() noexcept {
+  set(kMessageBegun);
+  message_clock_ms_ = has(kPaused) ? 0 : now_ms();
+  if (options().timeouts.message > std::chrono::milliseconds::zero()) set(kTimersChanged);
 }
 
 // Reading is not wanted, but the socket reports its end, and would do so for ever.
@@ -122,12 +135,17 @@ void ConnectionCore::read_remaining() noexcept {
 }
 
 void ConnectionCore::pause() {
-  if (is_open()) set(kPaused);
+  if (!is_open() || has(kPaused)) return;
+  set(kPaused);
+  if (has(kMessageBegun)) message_clock_ms_ = now_ms() - message_clock_ms_;
 }
 
 void ConnectionCore::resume() {
   if (!is_open() || !has(kPaused)) return;
   unset(kPaused);
+  // The clocks that stood still go on.
+  if (has(kMessageBegun)) message_clock_ms_ = now_ms() - message_clock_ms_;
+  if (has(kMessageBegun) || bytes_received_ == 0) set(kTimersChanged);
   const ByteView stored = input_.view();
   if (!stored.empty() && stored.size() >= input_.expected()) set(kRedeliver);
   settle_soon();

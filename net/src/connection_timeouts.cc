@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
+#include <string>
 #include <utility>
 
 #include <linux/sockios.h>
@@ -49,6 +51,13 @@ milliseconds ConnectionCore::until_deadline() const noexcept {
   // when they have gone.
   const std::uint32_t idle_since = output_.empty() ? last_activity_ms_ : now;
   left = std::min(left, left_since(timeouts.idle, idle_since, now));
+  if (!has(kPaused | kPeerEnded)) {
+    const auto opened = static_cast<std::uint32_t>(opened_ms_);
+    if (bytes_received_ == 0) left = std::min(left, left_since(timeouts.first_byte, opened, now));
+    if (has(kMessageBegun)) {
+      left = std::min(left, left_since(timeouts.message, message_clock_ms_, now));
+    }
+  }
   return std::min(left, left_of(timeouts.lifetime, age()));
 }
 
@@ -92,9 +101,43 @@ void ConnectionCore::expire() noexcept {
   if (left_of(timeouts.lifetime, age()) == milliseconds::zero()) {
     return close_gracefully(error::lifetime_exceeded, {});
   }
+  if (input_overdue()) {
+    // After a stall of the loop what was missed may wait in the kernel: it counts as in time.
+    if (read_turn()) return;
+    if (const std::error_code why = input_overdue()) close_overdue(why);
+    return;
+  }
   // After a stall of the loop bytes may be waiting in the kernel: then it was us who were idle.
   if (wants_input() && !stream_peek(fd()).blocked()) return;
   close_gracefully(error::idle_timeout, {});
+}
+
+// Which of the deadlines for the peer to send something is over, if any.
+std::error_code ConnectionCore::input_overdue() const noexcept {
+  if (!is_open() || has(kPaused | kPeerEnded)) return {};
+  const ConnectionTimeouts& timeouts = options().timeouts;
+  const auto over = [now = now_ms()](milliseconds timeout, std::uint32_t since) {
+    return left_since(timeout, since, now) == milliseconds::zero();
+  };
+  if (bytes_received_ == 0 && over(timeouts.first_byte, static_cast<std::uint32_t>(opened_ms_))) {
+    return error::first_byte_timeout;
+  }
+  if (has(kMessageBegun) && over(timeouts.message, message_clock_ms_)) {
+    return error::message_timeout;
+  }
+  return {};
+}
+
+void ConnectionCore::close_overdue(std::error_code why) noexcept {
+  std::string detail;
+  try {
+    if (why == error::message_timeout) {
+      detail = std::to_string(input_.view().size()) + " bytes of an incomplete message received";
+    }
+  } catch (const std::bad_alloc&) {
+    // The error says enough.
+  }
+  close_gracefully(why, detail);
 }
 
 int ConnectionCore::unacknowledged_bytes() const noexcept {

@@ -46,7 +46,8 @@ class FrameCallbackHandler final : public FramedHandler {
 
 void FramedHandler::on_data(Connection& c, ReceiveBuffer& in) {
   FramedConnection framed(c, framing_);
-  while (!in.stopped()) {
+  // Between two frames nothing is expected, and no memory held.
+  while (!in.empty() && !in.stopped()) {
     const Decoded decoded = framing_.decode(in.view());
     switch (decoded.status) {
       case Decoded::frame_ready:

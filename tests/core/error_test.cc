@@ -17,6 +17,8 @@ constexpr error kAll[] = {
     error::send_queue_overflow,
     error::receive_buffer_overflow,
     error::idle_timeout,
+    error::first_byte_timeout,
+    error::message_timeout,
     error::write_stalled,
     error::linger_timeout,
     error::lifetime_exceeded,

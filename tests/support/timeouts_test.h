@@ -21,7 +21,7 @@ class TimeoutsTest : public OnePeerTest {
     options.connection.timeouts = only;
     return options;
   }
-  static constexpr ConnectionTimeouts kOff{0ms, 0ms, 0ms, 0ms, 0ms};
+  static constexpr ConnectionTimeouts kOff{.write_stall = 0ms, .linger = 0ms, .linger_total = 0ms};
 
   void pass(std::chrono::nanoseconds time) {
     faults.advance_clock(time);

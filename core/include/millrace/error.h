@@ -19,6 +19,8 @@ enum class error {
   send_queue_overflow,      // more queued than ConnectionLimits::send_queue_bytes
   receive_buffer_overflow,  // more unconsumed, or expected, than ConnectionLimits::receive_bytes
   idle_timeout,             // no byte either way for ConnectionTimeouts::idle
+  first_byte_timeout,       // no byte at all for ConnectionTimeouts::first_byte
+  message_timeout,          // a message still incomplete after ConnectionTimeouts::message
   write_stalled,            // bytes waited and none left for ConnectionTimeouts::write_stall
   linger_timeout,           // close() could not deliver everything in time
   lifetime_exceeded,        // open for longer than ConnectionTimeouts::lifetime

@@ -40,13 +40,23 @@ struct ConnectionLimits {
 };
 
 // Zero switches a timeout off; so does more than 24 days, but for `lifetime`. How long silence is
-// normal only the protocol knows: `idle` and `lifetime` are off unless you set them, and a peer
-// that says nothing then keeps its place.
+// normal, who speaks first and how long a message may take only the protocol knows: `idle`,
+// `first_byte`, `message` and `lifetime` are off unless you set them, and a peer that says nothing,
+// or one byte now and then, keeps its place. A server on the open internet sets all but the last.
+// They close gracefully: what is queued, and what is being sent, still arrives.
 struct ConnectionTimeouts {
   using Milliseconds = std::chrono::milliseconds;
 
   // No byte in either direction while nothing waits to be sent: closed with error::idle_timeout.
   Milliseconds idle{0};
+  // From on_open until the first byte has arrived: closed with error::first_byte_timeout.
+  Milliseconds first_byte{0};
+  // While bytes stay unconsumed after on_data, from then until something is consumed (a rest that
+  // this leaves has its own time): closed with error::message_timeout. However many more bytes
+  // trickle in meanwhile. With frames: how long one may take once it has begun to arrive.
+  // Neither this nor `first_byte` closes while we have paused reading (that time does not count for
+  // a message), or when the peer has ended.
+  Milliseconds message{0};
   // Bytes wait and the peer takes none: aborted with error::write_stalled.
   Milliseconds write_stall{30'000};
   // After close() has sent everything and FIN: how long to wait for the peer's FIN, discarding what
