@@ -145,6 +145,7 @@ ConnectionStats Connection::stats() const noexcept {
     stats.dropped_messages = self.rare_->dropped_messages;
     stats.dropped_bytes = self.rare_->dropped_bytes;
   }
+  stats.undelivered_bytes = self.undelivered_bytes();
   const std::uint64_t now = self.services().now_ms();
   stats.age = std::chrono::milliseconds(now - self.opened_ms_);
   stats.idle = std::chrono::milliseconds(static_cast<std::uint32_t>(now) - self.last_activity_ms_);

@@ -249,7 +249,10 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   std::error_code input_overdue() const noexcept;
   void close_overdue(std::error_code why) noexcept;
   std::chrono::milliseconds until_deadline() const noexcept;
-  int unacknowledged_bytes() const noexcept;
+  int unacknowledged() const noexcept;
+  std::size_t unacknowledged_bytes() const noexcept;
+  std::size_t undelivered_bytes() const noexcept;
+  [[gnu::cold]] std::string undelivered_text() const noexcept;
   std::uint32_t now_ms() const noexcept { return static_cast<std::uint32_t>(services().now_ms()); }
 
   // In the order of use: what one message touches lies in the first two cache lines.
@@ -277,7 +280,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   union {                      // one before close(), the other after FIN
     // With kMessageBegun: since when; while paused: how long it had lasted.
     std::uint32_t message_clock_ms_ = 0;
-    int unacknowledged_;  // with kLingering: bytes, when the linger clock was looked at last
+    int unacknowledged_;  // with kLingering: when the linger clock was looked at last
   };
   std::uint32_t peer_v4_ = 0;  // a peer of another family is in rare_
 };

@@ -239,7 +239,7 @@ void ConnectionCore::end_output() {
 bool ConnectionCore::settle_end_of_output() noexcept {
   if (!output_.empty() || !has(kEndRequested | kClosing)) return false;
   if (has(kClosing) && has(kPeerEnded)) return true;  // close(2) sends the FIN
-  if (has(kClosing) && !has(kLingering)) unacknowledged_ = unacknowledged_bytes();
+  if (has(kClosing) && !has(kLingering)) unacknowledged_ = unacknowledged();
   if (!has(kFinSent)) {
     // ENOTCONN after a reset: the next read will tell.
     sys::shutdown(fd(), SHUT_WR);

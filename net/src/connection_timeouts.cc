@@ -86,16 +86,17 @@ void ConnectionCore::expire() noexcept {
     return left_since(timeout, since, now) == milliseconds::zero();
   };
   if (has(kBlocked) && over(timeouts.write_stall, last_progress_ms_)) {
-    return abort(error::write_stalled, {});
+    return abort(error::write_stalled, undelivered_text());
   }
   if (has(kLingering)) {
     // The peer has not closed. What it has acknowledged is delivered; the rest is accounted for.
-    const int before = std::exchange(unacknowledged_, unacknowledged_bytes());
+    const int before = std::exchange(unacknowledged_, unacknowledged());
     if (unacknowledged_ < before && !over(timeouts.linger_total, lingering_since_ms_)) {
       last_progress_ms_ = now;  // it reads, slowly
       return;
     }
-    return fail(unacknowledged_ > 0 ? make_error_code(error::linger_timeout) : std::error_code());
+    if (unacknowledged_ == 0) return fail({});
+    return fail(error::linger_timeout, undelivered_text());
   }
   if (!is_open()) return;
   if (left_of(timeouts.lifetime, age()) == milliseconds::zero()) {
@@ -140,10 +141,31 @@ void ConnectionCore::close_overdue(std::error_code why) noexcept {
   close_gracefully(why, detail);
 }
 
-int ConnectionCore::unacknowledged_bytes() const noexcept {
+// Of the kernel's queue; the FIN counts for one byte.
+int ConnectionCore::unacknowledged() const noexcept {
   int bytes = 0;
   sys::ioctl(fd(), SIOCOUTQ, &bytes);
   return bytes;
+}
+
+std::size_t ConnectionCore::unacknowledged_bytes() const noexcept {
+  const int all = std::max(unacknowledged(), 0);
+  return static_cast<std::size_t>(all > 0 && has(kFinSent) ? all - 1 : all);
+}
+
+std::size_t ConnectionCore::undelivered_bytes() const noexcept {
+  // An orderly end is known without asking: nothing has failed, or everything was acknowledged.
+  const bool orderly = !has(kFailed) || (has(kLingering) && unacknowledged_ == 0);
+  return output_.bytes() + (ended() && !orderly ? unacknowledged_bytes() : 0);
+}
+
+std::string ConnectionCore::undelivered_text() const noexcept {
+  try {
+    return std::to_string(output_.bytes()) + " bytes queued, " +
+           std::to_string(unacknowledged_bytes()) + " sent and not acknowledged";
+  } catch (const std::bad_alloc&) {
+    return {};  // the error says enough
+  }
 }
 
 }  // namespace millrace

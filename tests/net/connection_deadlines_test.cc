@@ -305,11 +305,11 @@ TEST_F(ConnectionDeadlinesTest, AFrameMustBeCompleteInTime) {
   std::error_code reason;
   int frames = 0;
   int closed = 0;
-  FramedServer framed(loop(),
-                      {.on_frame = [&](FramedConnection&, ByteView) { ++frames; },
-                       .on_close = [&](FramedConnection&,
-                                       std::error_code why) { reason = why, ++closed; }},
-                      {}, options);
+  FramedServer framed(
+      loop(),
+      {.on_frame = [&](FramedConnection&, ByteView) { ++frames; },
+       .on_close = [&](FramedConnection&, std::error_code why) { reason = why, ++closed; }},
+      {}, options);
   framed.listen(SocketAddress::loopback(0));
   RawSocket raw = RawSocket::connect_to(framed.address());
   const auto send = [&](std::string_view bytes) {

@@ -64,9 +64,18 @@ TEST_F(ConnectionLingerTest, WhatWasNotAcknowledgedWhenLingeringEndsIsAnError) {
   send_and_close(t, pattern(100'000));
   pass(90s);
   EXPECT_EQ(recorder.closed, 0);
+  const std::size_t unacknowledged = connection().kernel_queues().send_bytes - 1;  // but for FIN
+  std::size_t undelivered = 0;
+  recorder.when_close = [&](Connection& c, std::error_code) {
+    undelivered = c.stats().undelivered_bytes;
+  };
   pass(11s);
   ASSERT_EQ(recorder.closed, 1);
   EXPECT_EQ(recorder.reasons[0], error::linger_timeout);
+  EXPECT_GT(undelivered, 0u);
+  EXPECT_EQ(undelivered, unacknowledged);
+  EXPECT_EQ(recorder.detail,
+            "0 bytes queued, " + std::to_string(unacknowledged) + " sent and not acknowledged");
 }
 
 TEST_F(ConnectionLingerTest, TheReasonOfCloseOutlivesLingering) {

@@ -41,6 +41,86 @@ TEST_F(ConnectionStatsTest, BytesCountAsSentWhenTheKernelHasTakenThem) {
   EXPECT_EQ(stats.queued_bytes, connection().queued_bytes());
 }
 
+TEST_F(ConnectionStatsTest, AfterADisorderlyEndWhatWasNotDeliveredIsCounted) {
+  std::size_t got = 0;
+  ConnectionStats last;
+  std::size_t unacknowledged = 0;
+  recorder.when_close = [&](Connection& c, std::error_code) {
+    last = c.stats();
+    unacknowledged = c.kernel_queues().send_bytes;
+  };
+  start_with_small_buffers();
+  connection().send(pattern(300'000));
+  run_for(5ms);
+  EXPECT_EQ(connection().stats().undelivered_bytes, connection().queued_bytes());
+  got += peer.receive_some().size();
+  run_for(5ms);
+  connection().abort();
+  ASSERT_TRUE(until_closed());
+  EXPECT_GT(last.queued_bytes, 0u);
+  EXPECT_GT(unacknowledged, 0u);
+  EXPECT_EQ(last.undelivered_bytes, last.queued_bytes + unacknowledged);
+  // What was acknowledged was received by the peer's kernel, which drops it with the reset.
+  EXPECT_LE(got + last.undelivered_bytes, 300'000u);
+}
+
+TEST_F(ConnectionStatsTest, AfterAPeersResetTheUnacknowledgedCountAsUndelivered) {
+  ConnectionStats last;
+  recorder.when_close = [&](Connection& c, std::error_code) { last = c.stats(); };
+  ServerOptions options;
+  options.listen.socket.send_buffer_bytes = 1 << 20;
+  start(options, 4096);
+  connection().send(pattern(200'000));
+  run_for(5ms);
+  ASSERT_EQ(connection().queued_bytes(), 0u);
+  peer.reset();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons[0], std::errc::connection_reset);
+  EXPECT_EQ(last.queued_bytes, 0u);
+  EXPECT_GT(last.undelivered_bytes, 100'000u);
+}
+
+TEST_F(ConnectionStatsTest, AnOrderlyEndHasDeliveredAllAndAsksTheKernelNothing) {
+  Faults faults;
+  ConnectionStats last;
+  std::uint64_t asked = 1;
+  recorder.when_close = [&](Connection& c, std::error_code) {
+    asked = calls_during(faults, Call::ioctl, [&] { last = c.stats(); });
+  };
+  start();
+  connection().send("goodbye");
+  connection().close();
+  EXPECT_EQ(receive(peer, 7), "goodbye");
+  EXPECT_TRUE(sees_end(peer));
+  peer.close();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(last.undelivered_bytes, 0u);
+  EXPECT_EQ(last.bytes_sent, 7u);
+  EXPECT_EQ(asked, 0u);
+  // The peer ends first: then the kernel is not asked at all.
+  peer = connect();
+  connection().send("goodbye");
+  peer.end();
+  EXPECT_EQ(calls_during(faults, Call::ioctl, [&] { ASSERT_TRUE(until_closed(2)); }), 0u);
+  EXPECT_EQ(asked, 0u);
+  EXPECT_EQ(last.undelivered_bytes, 0u);
+}
+
+TEST_F(ConnectionStatsTest, TheEndOfTheStreamIsNoUndeliveredByte) {
+  ConnectionStats last;
+  recorder.when_close = [&](Connection& c, std::error_code) { last = c.stats(); };
+  ServerOptions options;
+  options.listen.socket.send_buffer_bytes = 1 << 20;
+  start(options, 4096);
+  connection().send(pattern(100'000));
+  connection().close();
+  run_for(5ms);
+  const std::size_t with_fin = connection().kernel_queues().send_bytes;
+  connection().abort();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(last.undelivered_bytes + 1, with_fin);
+}
+
 TEST_F(ConnectionStatsTest, DiscardedBytesCountAsReceived) {
   start();
   connection().close();

@@ -149,9 +149,13 @@ TEST_F(ConnectionTimeoutsTest, APeerThatTakesNothingIsAborted) {
   start_blocked(t);
   pass(900s);
   EXPECT_TRUE(is_open());
+  const std::string detail = std::to_string(connection().queued_bytes()) + " bytes queued, " +
+                             std::to_string(connection().kernel_queues().send_bytes) +
+                             " sent and not acknowledged";
   pass(101s);
   ASSERT_EQ(recorder.closed, 1);
   EXPECT_EQ(recorder.reasons[0], error::write_stalled);
+  EXPECT_EQ(recorder.detail, detail);
   EXPECT_FALSE(sees_end(peer));
   EXPECT_EQ(peer.last_error(), ECONNRESET);
 }

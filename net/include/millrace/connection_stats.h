@@ -20,6 +20,10 @@ struct ConnectionStats {
   // Given up by Overflow::drop_newest, and their bytes.
   std::uint64_t dropped_messages = 0;
   std::uint64_t dropped_bytes = 0;
+  // In on_close: what the peer is not known to have got, which is what was queued, and what the
+  // kernel had sent or was to send and the peer had not acknowledged. Zero in an orderly end: what
+  // the kernel has taken then is on its way. Before on_close: queued_bytes.
+  std::size_t undelivered_bytes = 0;
   std::chrono::milliseconds age{0};
   std::chrono::milliseconds idle{0};  // since the last byte in either direction
 };
