@@ -32,6 +32,13 @@ class CallbackHandler final : public ConnectionHandler {
       ConnectionHandler::on_peer_end(c);
     }
   }
+  void on_drain(Connection& c) override {
+    if (callbacks_.on_drain) {
+      callbacks_.on_drain(c);
+    } else {
+      ConnectionHandler::on_drain(c);
+    }
+  }
   void on_close(Connection& c, std::error_code why) override {
     if (callbacks_.on_close) callbacks_.on_close(c, why);
   }

@@ -71,6 +71,7 @@ int ConnectionCore::open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socke
   static_cast<void>(socket.release());
   made->enter_owner();
   made->set(kTimersChanged);
+  if (owner.draining_) made->set(kDrainOwed | kDrainTold);
   made->call("on_open", [&] { made->handler_->on_open(*made); });
   made->settle();
   return 0;
@@ -160,7 +161,7 @@ void ConnectionCore::settle_all() noexcept {
 
 bool ConnectionCore::owes_callback() const noexcept {
   if (!is_open()) return false;
-  if (has(kRedeliver | kPeerEndOwed) && !has(kPaused)) return true;
+  if (has(kDrainOwed) || (has(kRedeliver | kPeerEndOwed) && !has(kPaused))) return true;
   return has(kAboveHigh) && output_.bytes() <= (has(kAwaitsEmpty) ? 0 : low_watermark());
 }
 
@@ -171,6 +172,9 @@ void ConnectionCore::pay_callback() noexcept {
   } else if (has(kPeerEndOwed) && !has(kPaused)) {
     unset(kPeerEndOwed);
     call("on_peer_end", [this] { handler_->on_peer_end(*this); });
+  } else if (has(kDrainOwed)) {
+    unset(kDrainOwed);
+    call("on_drain", [this] { handler_->on_drain(*this); });
   } else {
     unset(kAboveHigh | kAwaitsEmpty);
     call("on_drained", [this] { handler_->on_drained(*this); });
@@ -214,6 +218,12 @@ void ConnectionCore::close_gracefully(std::error_code why, std::string_view deta
   if (!ended()) remember(why, detail);  // of a close() without a reason too
   if (!is_open()) return;
   set(kClosing | kTimersChanged);
+  settle_soon();
+}
+
+void ConnectionCore::drain() noexcept {
+  if (!is_open() || has(kDrainTold)) return;
+  set(kDrainOwed | kDrainTold);
   settle_soon();
 }
 

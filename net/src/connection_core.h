@@ -51,6 +51,8 @@ class ConnectionOwner {
   // own callback is on the stack, which gets it when that returns. None refers to the owner then.
   void end_connections(std::error_code why) noexcept;
 
+  bool draining_ = false;  // its connections have been asked to come to an end
+
  private:
   friend class ConnectionCore;
   // A connection has ended; on_close has returned.
@@ -90,6 +92,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   void pause();
   void resume();
   void switch_handler(ConnectionHandler& handler);
+  // Its server drains: on_drain will come, once, unless the connection is ending anyway.
+  void drain() noexcept;
 
   ConnectionCore* next_of_owner() const noexcept { return next_; }
   bool open_for_sending() const noexcept { return (flags_ & kNoMoreSending) == 0; }
@@ -131,13 +135,15 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     kRetrying = 1 << 19,       // sending again after EPOLLOUT: no bytes, no progress
     kAwaitsEmpty = 1 << 20,    // with kAboveHigh: on_drained is owed only once nothing is queued
     kMessageBegun = 1 << 21,   // bytes stay unconsumed: the message clock runs
+    kDrainOwed = 1 << 22,      // on_drain is due
+    kDrainTold = 1 << 23,      // or has been
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
   // With none of these, nothing queued and reading asked for, there is nothing to settle.
   static constexpr std::uint32_t kUnsettled =
       kPaused | kRedeliver | kPeerEnded | kPeerEndOwed | kEndRequested | kClosing | kWriteFailed |
-      kFailed | kFinished | kBlocked | kAboveHigh | kTimersChanged | kFlushedEarly;
+      kFailed | kFinished | kBlocked | kAboveHigh | kTimersChanged | kFlushedEarly | kDrainOwed;
   static constexpr std::uint32_t kNotOpen = kClosing | kFailed | kFinished;
   static constexpr std::uint32_t kStopsDelivery = kPaused | kSwitched | kNotOpen;
 

@@ -64,7 +64,6 @@ class Server::Core final : public ConnectionOwner, public Mortal {
   ServerStats stats_;  // without those of listeners_
   log::RateLimit log_limit_;
   bool ended_ = false;
-  bool draining_ = false;
   DrainResult drained_;
   std::vector<Function<void(DrainResult)>> drain_done_;
   Timer drain_timer_;
@@ -120,7 +119,7 @@ void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(Drain
   stop_accepting();
   if (!std::exchange(draining_, true)) drained_ = {};
   if (done) drain_done_.push_back(std::move(done));
-  for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) c->close();
+  for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) c->drain();
   // With nothing to wait for through the timer too: the result never comes from inside this call.
   drain_timer_.start(connection_count() == 0 ? std::chrono::milliseconds(0) : deadline);
 }

@@ -23,6 +23,13 @@ class FrameCallbackHandler final : public FramedHandler {
       FramedHandler::on_frames_end(c);
     }
   }
+  void on_drain(Connection& c) override {
+    if (callbacks_.on_drain) {
+      call(callbacks_.on_drain, c);
+    } else {
+      FramedHandler::on_drain(c);
+    }
+  }
   void on_bad_frame(FramedConnection& c, const FrameError& error) override {
     if (callbacks_.on_bad_frame) callbacks_.on_bad_frame(c, error);
   }

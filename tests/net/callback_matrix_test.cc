@@ -18,7 +18,7 @@
 namespace millrace::test {
 namespace {
 
-enum class Place { open, data, drained, peer_end, close, timer, posted, deferred, kCount };
+enum class Place { open, data, drained, peer_end, drain, close, timer, posted, deferred, kCount };
 enum class Act {
   close,
   close_with_reason,
@@ -47,7 +47,7 @@ enum class Act {
   kCount
 };
 
-constexpr const char* kPlaces[] = {"OnOpen",  "OnData", "OnDrained",  "OnPeerEnd",
+constexpr const char* kPlaces[] = {"OnOpen",  "OnData", "OnDrained",  "OnPeerEnd",   "OnDrain",
                                    "OnClose", "Timer",  "PostedTask", "DeferredTask"};
 constexpr const char* kActs[] = {
     "Close",       "CloseWithReason", "Abort",        "End",       "EndThenClose", "SendLittle",
@@ -83,6 +83,7 @@ class CallbackMatrixTest : public OnePeerTest,
       arrive(Place::peer_end, c);
       c.close();
     };
+    recorder.when_drain = [this](Connection& c) { arrive(Place::drain, c); };  // it goes on
     recorder.when_close = [this](Connection& c, std::error_code) { arrive(Place::close, c); };
   }
   void TearDown() override {
@@ -200,6 +201,8 @@ class CallbackMatrixTest : public OnePeerTest,
     loop().post([this] { arrive_outside(Place::posted); });
     turns();
     loop().defer([this] { arrive_outside(Place::deferred); });
+    turns();
+    if (server) server->drain(1h);
     turns();
     peer.send_some("again");
     turns();

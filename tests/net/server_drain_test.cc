@@ -173,6 +173,156 @@ TEST_F(ServerDrainTest, CalledInsideOnDataItClosesThatConnectionToo) {
   EXPECT_EQ(result().finished, 2u);
 }
 
+TEST_F(ServerDrainTest, AsksEachOpenConnectionOnceAndFromTheLoop) {
+  open(3);
+  server->drain(1h, note());
+  EXPECT_EQ(recorder.drains, 0) << "from inside the call";
+  server->drain(1h);
+  for (RawSocket& peer : peers) EXPECT_TRUE(sees_end(peer));
+  EXPECT_EQ(recorder.drains, 3);
+  peers.clear();
+  ASSERT_TRUE(drains());
+  EXPECT_EQ(recorder.drains, 3);
+}
+
+TEST_F(ServerDrainTest, WhoFinishesItsWorkFirstIsWaitedFor) {
+  recorder.when_drain = [](Connection& c) { c.send("finishing;"); };
+  recorder.when_data = [](Connection& c, ReceiveBuffer& in) {
+    c.send(in.view());
+    in.consume_all();
+    c.close();
+  };
+  open(2);
+  server->drain(1h, note());
+  for (RawSocket& peer : peers) {
+    EXPECT_EQ(receive(peer, 10), "finishing;");
+    run_for(5ms);
+    EXPECT_TRUE(results.empty());
+    peer.send_all("the last request");
+    EXPECT_EQ(receive(peer, 16), "the last request");
+    EXPECT_TRUE(sees_end(peer));
+    peer.close();
+  }
+  ASSERT_TRUE(drains());
+  EXPECT_EQ(result().finished, 2u);
+  EXPECT_EQ(result().cut, 0u);
+}
+
+TEST_F(ServerDrainTest, WhoNeverFinishesIsCutAtTheDeadline) {
+  recorder.when_drain = [&](Connection& c) {
+    if (c.id() % 2 == 0) c.close();
+  };
+  open(4);
+  server->drain(50ms, note());
+  run_for(5ms);
+  EXPECT_EQ(recorder.drains, 4);
+  for (RawSocket& peer : peers) peer.end();
+  recorder.when_peer_end = [](Connection&) {};
+  ASSERT_TRUE(drains());
+  EXPECT_EQ(result().finished + result().cut, 4u);
+  EXPECT_GT(result().cut, 0u);
+  EXPECT_EQ(static_cast<std::size_t>(std::count(recorder.reasons.begin(), recorder.reasons.end(),
+                                                error::drain_deadline)),
+            result().cut);
+}
+
+TEST_F(ServerDrainTest, AsksWhoHasPausedReadingButNotWhoIsClosing) {
+  open(2);
+  recorder.last->close();
+  server->for_each([](Connection& c) { c.pause_reading(); });
+  server->drain(1h, note());
+  for (RawSocket& peer : peers) EXPECT_TRUE(sees_end(peer));
+  EXPECT_EQ(recorder.drains, 1);
+  peers.clear();
+  ASSERT_TRUE(drains());
+}
+
+TEST_F(ServerDrainTest, AsksTheHandlerOfTheMomentAndNoneAfterIt) {
+  Recorder next;
+  next.when_drain = [](Connection&) {};
+  next.when_close = [this](Connection& c, std::error_code why) { recorder.on_close(c, why); };
+  Recorder third;
+  third.when_close = next.when_close;
+  open(1);
+  next.live.insert(recorder.last);
+  third.live.insert(recorder.last);
+  recorder.last->set_handler(next);
+  server->drain(1h, note());
+  run_for(5ms);
+  EXPECT_EQ(next.drains, 1);
+  recorder.last->set_handler(third);
+  server->drain(1h);
+  run_for(5ms);
+  EXPECT_EQ(recorder.drains + third.drains, 0);
+  next.live.clear();
+  peers.clear();
+  ASSERT_TRUE(drains());
+}
+
+TEST_F(ServerDrainTest, WhatHasArrivedIsDeliveredBeforeOnDrain) {
+  open(1);
+  recorder.last->pause_reading();
+  peers[0].send_all("request");
+  run_for(5ms);
+  recorder.events.clear();
+  recorder.when_data = [](Connection&, ReceiveBuffer& in) { in.consume_all(); };
+  recorder.last->resume_reading();
+  run_for(5ms);
+  server->drain(1h, note());
+  EXPECT_TRUE(sees_end(peers[0]));
+  peers.clear();
+  ASSERT_TRUE(drains());
+  EXPECT_EQ(recorder.events, (std::vector<std::string>{"data", "drain", "close"}));
+}
+
+TEST_F(ServerDrainTest, OnDrainMayDestroyTheServer) {
+  recorder.when_drain = [&](Connection&) { server.reset(); };
+  open(3);
+  server->drain(1h, note());
+  ASSERT_TRUE(run_until([&] { return recorder.closed == 3; }));
+  EXPECT_EQ(recorder.drains, 1);
+  EXPECT_TRUE(results.empty());
+}
+
+TEST_F(ServerDrainTest, OnDrainThatThrowsEndsItsConnectionOnly) {
+  int hooked = 0;
+  loop().set_exception_hook([&](std::exception_ptr, std::string_view kind) {
+    EXPECT_EQ(kind, "on_drain");
+    ++hooked;
+  });
+  recorder.when_drain = [&](Connection& c) {
+    if (recorder.drains == 1) throw std::runtime_error("no");
+    c.close();
+  };
+  open(3);
+  server->drain(1h, note());
+  run_for(5ms);
+  peers.clear();
+  ASSERT_TRUE(drains());
+  EXPECT_EQ(hooked, 1);
+  EXPECT_EQ(result().finished, 3u);
+  EXPECT_EQ(std::count(recorder.reasons.begin(), recorder.reasons.end(), error::handler_exception),
+            1);
+}
+
+TEST_F(ServerDrainTest, LambdasHearOfItToo) {
+  int heard = 0;
+  Server lambdas(loop(), {.on_drain = [&](Connection& c) { ++heard, c.send("bye"), c.close(); }});
+  Server silent(loop(), Callbacks{});
+  lambdas.listen(SocketAddress::loopback(0));
+  silent.listen(SocketAddress::loopback(0));
+  RawSocket one = RawSocket::connect_to(lambdas.address());
+  RawSocket other = RawSocket::connect_to(silent.address());
+  ASSERT_TRUE(
+      run_until([&] { return lambdas.connection_count() == 1 && silent.connection_count() == 1; }));
+  lambdas.drain(1h);
+  silent.drain(1h);
+  EXPECT_EQ(receive(one, 3), "bye");
+  EXPECT_TRUE(sees_end(one));
+  EXPECT_TRUE(sees_end(other)) << "left out it does what ConnectionHandler does";
+  EXPECT_EQ(heard, 1);
+}
+
 TEST_F(ServerDrainTest, ASecondOneMayBringTheDeadlineForward) {
   open(2);
   server->drain(1h);

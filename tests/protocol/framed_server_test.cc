@@ -60,6 +60,23 @@ struct FramedServerTest : LoopTest {
   std::string detail;
 };
 
+TEST_F(FramedServerTest, SaysFarewellInAFrameWhenItDrains) {
+  FrameCallbacks callbacks = keep();
+  callbacks.on_drain = [](FramedConnection& c) {
+    c.send_frame("bye");
+    c->close();
+  };
+  FramedServer server(loop(), std::move(callbacks));
+  RawSocket peer = connect(server);
+  ASSERT_TRUE(run_until([&] { return server.connection_count() == 1; }));
+  server.drain(1h);
+  EXPECT_EQ(receive(peer, 7), frame("bye"));
+  EXPECT_TRUE(sees_end(peer));
+  peer.close();
+  EXPECT_TRUE(until_closed());
+  EXPECT_FALSE(reason);
+}
+
 TEST_F(FramedServerTest, EchoesFramesOfEverySize) {
   FramedServer server(loop(),
                       {.on_frame = [](FramedConnection& c, ByteView f) { c.send_frame(f); }});

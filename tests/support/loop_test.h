@@ -43,11 +43,13 @@ struct Recorder : ConnectionHandler {
   std::function<void(Connection&, ReceiveBuffer&)> when_data = {};  // default: keeps and consumes
   std::function<void(Connection&)> when_drained = {};
   std::function<void(Connection&)> when_peer_end = {};  // default: that of ConnectionHandler
+  std::function<void(Connection&)> when_drain = {};     // default: that of ConnectionHandler
   std::function<void(Connection&, std::error_code)> when_close = {};
 
   int opened = 0;
   int drained = 0;
   int peer_ended = 0;
+  int drains = 0;  // calls of on_drain
   int closed = 0;
   int connect_failed = 0;
   std::string received;        // of all connections
@@ -56,7 +58,7 @@ struct Recorder : ConnectionHandler {
   std::vector<std::error_code> reasons;   // of on_close
   std::vector<std::error_code> failures;  // of on_connect_failed
   std::string detail;                     // close_detail() of the last on_close
-  std::vector<std::string> events;        // "open", "data", "drained", "end", "close", in order
+  std::vector<std::string> events;  // "open", "data", "drained", "end", "drain", "close", in order
 
   void on_open(Connection& c) override {
     EXPECT_TRUE(live.insert(&c).second) << "opened twice";
@@ -84,6 +86,13 @@ struct Recorder : ConnectionHandler {
     events.push_back("end");
     if (when_peer_end) return when_peer_end(c);
     ConnectionHandler::on_peer_end(c);
+  }
+  void on_drain(Connection& c) override {
+    EXPECT_TRUE(live.count(&c)) << "drain, but not open";
+    ++drains;
+    events.push_back("drain");
+    if (when_drain) return when_drain(c);
+    ConnectionHandler::on_drain(c);
   }
   void on_close(Connection& c, std::error_code why) override {
     EXPECT_EQ(live.erase(&c), 1u) << "closed without being open";

@@ -65,6 +65,7 @@ class OnePeerTest : public LoopTest {
     recorder.when_data = {};
     recorder.when_drained = {};
     recorder.when_peer_end = {};
+    recorder.when_drain = {};
     recorder.when_close = {};
     peer.close();
     server.reset();

@@ -39,6 +39,11 @@ class ConnectionHandler {
   // default what is queued is sent and the connection closed; to go on sending, override it and
   // close() later.
   virtual void on_peer_end(Connection& c) { c.close(); }
+  // Only of a Server: it drains (Server::drain). Once for each open connection, right after on_open
+  // for one that opens while it does, while reading is paused too. By default what is queued is
+  // sent and the connection closes; to finish your work first, override it and close() later: what
+  // is still there at the deadline is aborted with error::drain_deadline.
+  virtual void on_drain(Connection& c) { c.close(); }
   // The last callback, exactly once for each on_open. No error: an orderly end. `c` may still be
   // asked (peer(), stats(), close_detail()); what it is told to do has no effect.
   virtual void on_close(Connection&, std::error_code /*why*/) {}
@@ -54,6 +59,7 @@ struct Callbacks {
   Function<void(Connection&, ReceiveBuffer&)> on_data = {};
   Function<void(Connection&)> on_drained = {};
   Function<void(Connection&)> on_peer_end = {};
+  Function<void(Connection&)> on_drain = {};
   Function<void(Connection&, std::error_code)> on_close = {};
   Function<void(std::error_code)> on_connect_failed = {};
 };

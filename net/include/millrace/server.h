@@ -64,9 +64,11 @@ class Server {
 
   // Closes the listeners; open connections live on.
   void stop_accepting();
-  // Stops accepting, closes every connection gracefully and aborts those that are still there at
-  // the deadline with error::drain_deadline. `done` (may be empty) is called once, from the loop.
-  // Again while it lasts: the new deadline counts for all, and each `done` is called.
+  // Stops accepting, and asks every open connection to come to an end: on_drain, from the loop,
+  // which closes it gracefully unless your handler does otherwise. Those that are still there at
+  // the deadline are aborted with error::drain_deadline; with a deadline of zero that is all, and
+  // at once. `done` (may be empty) is called once, from the loop. Again while it lasts: the new
+  // deadline counts for all, on_drain is not repeated, and each `done` is called.
   void drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done = {});
 
   // Without a connection whose on_close has begun.

@@ -50,6 +50,7 @@ struct FrameCallbacks {
   Function<void(FramedConnection&, ByteView frame)> on_frame = {};
   Function<void(FramedConnection&)> on_drained = {};
   Function<void(FramedConnection&)> on_frames_end = {};
+  Function<void(FramedConnection&)> on_drain = {};
   Function<void(FramedConnection&, const FrameError&)> on_bad_frame = {};
   Function<void(FramedConnection&, std::error_code)> on_close = {};
   Function<void(std::error_code)> on_connect_failed = {};
