@@ -90,7 +90,7 @@ class Sender : public ConnectionHandler {
     while (more && left_ > 0) {
       const std::size_t n = std::min(left_, kPieceBytes);
       const std::uint64_t before = c.stats().bytes_sent;
-      more = c.send(std::string(n, 'x'));
+      more = static_cast<bool>(c.send(std::string(n, 'x')));
       c.flush();  // so that each line shows what this piece met; without it they leave together
       left_ -= n;
       line_("sender", "send of " + text(n) + ": the kernel takes " +

@@ -54,11 +54,13 @@ SendResult ConnectionCore::admit_message(std::size_t bytes) noexcept {
 
 // `more` bytes would pass the hard limit.
 SendResult ConnectionCore::overflow(std::size_t more) noexcept {
+  // What never fits must not be tried again: on_drained is owed only for what else waits.
+  const bool never = more > options().limits.send_queue_bytes;
   switch (options().limits.overflow) {
     case Overflow::refuse:
-      return refuse();
+      return never ? SendResult(SendResult::too_large) : refuse();
     case Overflow::drop_newest:
-      refuse();
+      if (!never) refuse();
       return SendResult::dropped;
     case Overflow::close:
       break;

@@ -105,13 +105,23 @@ TEST_F(OverflowPolicyTest, WhoTriesAgainInOnDrainedUntilItIsTakenDoesNotSpin) {
   EXPECT_EQ(receive(peer, 25).size(), 25u);
 }
 
-TEST_F(OverflowPolicyTest, AMessageLargerThanTheLimitIsRefusedAndItsSenderNotLeftWaiting) {
+TEST_F(OverflowPolicyTest, AMessageLargerThanTheLimitIsNotToBeTriedAgain) {
   start_with(Overflow::refuse, 10, 5, 20);
-  EXPECT_TRUE(connection().send(bytes(21)) == SendResult::refused);
-  loop().run_once(0ms);
-  EXPECT_EQ(recorder.drained, 1);
+  recorder.when_drained = [](Connection& c) { c.send(bytes(21)); };
+  EXPECT_TRUE(connection().send(bytes(21)) == SendResult::too_large);
   EXPECT_LE(run_for(20ms), 2u);
-  EXPECT_EQ(recorder.drained, 1);
+  EXPECT_EQ(recorder.drained, 0);
+  EXPECT_TRUE(connection().send(bytes(20)).accepted());
+  EXPECT_EQ(receive(peer, 20).size(), 20u);
+}
+
+TEST_F(OverflowPolicyTest, AMessageLargerThanTheLimitIsDroppedWithoutASpin) {
+  start_with(Overflow::drop_newest, 10, 5, 20);
+  recorder.when_drained = [](Connection& c) { c.send(bytes(21)); };
+  EXPECT_TRUE(connection().send(bytes(21)) == SendResult::dropped);
+  EXPECT_LE(run_for(20ms), 2u);
+  EXPECT_EQ(recorder.drained, 0);
+  EXPECT_EQ(connection().stats().dropped_bytes, 21u);
 }
 
 TEST_F(OverflowPolicyTest, ARefusalInsideACallbackIsFollowedByOnDrainedWhenTheQueueHasGone) {
@@ -145,11 +155,11 @@ TEST_F(OverflowPolicyTest, TheRoomOfAWriterThatIsRefusedGoesNowhere) {
   start_with(Overflow::refuse, 10, 5, 20);
   connection().send("before ");
   {
-    SendWriter writer = connection().writer(100);
-    EXPECT_GE(writer.room().size(), 100u);
-    std::memset(writer.room().data(), 'n', 100);
-    EXPECT_TRUE(writer.commit(60) == SendResult::refused);
-    EXPECT_TRUE(writer.commit(40) == SendResult::refused);
+    SendWriter writer = connection().writer(18);
+    EXPECT_GE(writer.room().size(), 18u);
+    std::memset(writer.room().data(), 'n', 18);
+    EXPECT_TRUE(writer.commit(10) == SendResult::refused);
+    EXPECT_TRUE(writer.commit(8) == SendResult::refused);
   }
   connection().send("after");
   EXPECT_EQ(receive(peer, 12), "before after");

@@ -180,36 +180,40 @@ void EchoHandler::on_open(Connection& c) {
 bool EchoHandler::send_one(Connection& c, State& state) {
   Side& side = *state.side;
   const std::uint64_t left = state.to_send - side.accepted;
-  const std::size_t n =
-      1 + workload_.decisions.size_up_to(std::min<std::uint64_t>(left, 30'000) - 1);
+  // Not more than ever fits.
+  const auto most = std::min<std::uint64_t>(
+      {left, 30'000, workload_.connection_options().limits.send_queue_bytes});
+  const std::size_t n = 1 + workload_.decisions.size_up_to(most - 1);
   const std::string_view bytes = next_bytes(side, n);
   if (!c.is_open()) return false;
   const std::size_t before = c.queued_bytes() + c.stats().bytes_sent;
-  bool go_on = true;
-  switch (workload_.decisions.below(5)) {
-    case 0:
-      go_on = static_cast<bool>(c.send(std::string(bytes)));
-      break;
-    case 1:
-      go_on = static_cast<bool>(c.send(SharedBytes(std::string(bytes))));
-      break;
-    case 2:
-      go_on = static_cast<bool>(c.send_together(bytes.substr(0, n / 2), bytes.substr(n / 2)));
-      break;
-    case 3: {
-      SendWriter writer = c.writer(n);
-      std::memcpy(writer.room().data(), bytes.data(), n);
-      go_on = static_cast<bool>(writer.commit(n));
-      break;
+  const SendResult result = [&]() -> SendResult {
+    switch (workload_.decisions.below(6)) {
+      case 0:
+        return c.send(std::string(bytes));
+      case 1:
+        return c.send(SharedBytes(std::string(bytes)));
+      case 2:
+        return c.send_together(bytes.substr(0, n / 2), bytes.substr(n / 2));
+      case 3: {
+        SendWriter writer = c.writer(n);
+        std::memcpy(writer.room().data(), bytes.data(), n);
+        return writer.commit(n);
+      }
+      case 4:
+        return c.try_send(bytes);
+      default:
+        return c.send(bytes);
     }
-    default:
-      go_on = static_cast<bool>(c.send(bytes));
-      break;
-  }
+  }();
   const std::size_t taken = c.queued_bytes() + c.stats().bytes_sent - before;
   side.accepted += taken;
-  if (taken != 0 && taken != n) workload_.world.problem("send() took a part of what it was given");
-  return go_on && taken == n;
+  if (taken != (result.accepted() ? n : 0)) {
+    workload_.world.problem("send() took " + std::to_string(taken) + " of " + std::to_string(n) +
+                            " bytes and said " + std::to_string(result.state()));
+  }
+  side.refused |= !result;
+  return static_cast<bool>(result);
 }
 
 void EchoHandler::send_more(Connection& c, State& state) {
@@ -302,11 +306,20 @@ ServerOptions EchoWorkload::server_options() {
   options.listen.backlog = 1 + static_cast<int>(decisions.below(20));
   auto& limits = options.connection.limits;
   limits.high_watermark_bytes = 1 + decisions.size_up_to(200'000);
+  if (decisions.below(3) == 0) {
+    limits.send_queue_bytes = 1'000 + decisions.size_up_to(200'000);
+    constexpr std::array kOverflows{Overflow::close, Overflow::refuse, Overflow::drop_newest};
+    limits.overflow = kOverflows[decisions.below(3)];
+  }
   auto& timeouts = options.connection.timeouts;
   if (decisions.below(3) == 0)
     timeouts.idle = std::chrono::milliseconds(100 + decisions.below(20'000));
   if (decisions.below(6) == 0) {
     timeouts.lifetime = std::chrono::milliseconds(100 + decisions.below(20'000));
+  }
+  if (decisions.below(6) == 0) {
+    timeouts.first_byte = std::chrono::milliseconds(100 + decisions.below(5'000));
+    timeouts.message = std::chrono::milliseconds(100 + decisions.below(5'000));
   }
   options.listen.socket.user_timeout = 20s;
   options.listen.socket.keepalive_idle = 20s;
@@ -454,6 +467,7 @@ void EchoWorkload::come_to_an_end() {
   if (!over && world.problems().empty()) {
     world.problem(std::to_string(world.live_count()) + " connections did not come to an end");
   }
+  for (const auto& side : sides_) side->was_destroyed = true;
   clients_.clear();
   server_.reset();
   world.run_for(200s);

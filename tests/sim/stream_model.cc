@@ -44,8 +44,12 @@ bool is_reason(const Side& side, std::error_code why, const ConnectionOptions& o
     return side.did_close || side.peer_ended || side.was_drained ||
            options.timeouts.idle.count() > 0 || options.timeouts.lifetime.count() > 0;
   }
+  if (why == error::first_byte_timeout) {
+    return options.timeouts.first_byte.count() > 0 && side.received == 0;
+  }
+  if (why == error::message_timeout) return options.timeouts.message.count() > 0;
   if (why == error::send_queue_overflow) {
-    return side.accepted - side.taken_by_kernel + kPatternBytes > options.limits.send_queue_bytes;
+    return options.limits.overflow == Overflow::close && side.refused;
   }
   return false;
 }

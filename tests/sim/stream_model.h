@@ -34,6 +34,7 @@ struct Side {
   std::error_code why;
   std::vector<int> kernel_errors;
   bool peer_ended = false;
+  bool refused = false;  // a send() was told to stop
   // What was done to it by its owner:
   bool did_close = false;
   bool did_end = false;

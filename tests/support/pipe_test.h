@@ -43,9 +43,10 @@ struct PipeTest : OnePeerTest {
   // Runs the loop until `who` sees a reset.
   bool sees_reset(RawSocket& who) {
     return run_until([&] {
-      who.receive_some();
-      return who.last_error() == ECONNRESET || who.at_end();
-    }) && !who.at_end();
+             who.receive_some();
+             return who.last_error() == ECONNRESET || who.at_end();
+           }) &&
+           !who.at_end();
   }
   std::size_t longest_queue() const {
     std::size_t longest = 0;

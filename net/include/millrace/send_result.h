@@ -5,7 +5,8 @@
 //   if (!c.try_send(update).accepted()) ++skipped_;       // not queued, not even in part
 //   if (c.send(x) == SendResult::refused) keep_for_on_drained(x);
 //
-// Whenever it is false, on_drained follows, or on_close: nobody waits in vain.
+// Whenever it is false, on_drained follows, or on_close: nobody waits in vain. But not for a
+// message that is larger than the hard limit itself: it never fits, and must not be tried again.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,7 @@ class SendResult {
     above_watermark,  // queued too, but more waits than the high watermark: stop
     refused,          // not queued: there is no room. Stop, and try it again in on_drained
     dropped,          // not queued: there is no room. Overflow::drop_newest gave it up and counted
+    too_large,        // not queued: larger than ConnectionLimits::send_queue_bytes, it never fits
     closed,           // not queued: the connection no longer sends
   };
 

@@ -147,6 +147,7 @@ void SimKernel::mix(std::uint64_t value) {
 }
 
 void SimKernel::mix_bytes(const void* bytes, std::size_t n) {
+  bytes_moved_ += n;
   mix(std::hash<std::string_view>()({static_cast<const char*>(bytes), n}));
 }
 
@@ -462,7 +463,7 @@ ssize_t SimKernel::sendmsg(int fd, const msghdr* message, int) {
     left -= n;
   }
   const SimResult sent = socket->send(bytes);
-  mix_bytes(bytes.data(), bytes.size());
+  if (sent.value > 0) mix_bytes(bytes.data(), bytes.size());
   return leave("send", fd, sent.value, sent.error);
 }
 

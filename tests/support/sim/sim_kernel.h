@@ -94,6 +94,7 @@ class SimKernel {
   const std::vector<int>& errors_of(int fd) const;
   std::uint64_t calls() const { return calls_; }
   std::uint64_t events_run() const { return events_run_; }
+  std::uint64_t bytes_moved() const { return bytes_moved_; }  // by recv and send
   // Of all calls, their results, and all bytes that they moved.
   std::uint64_t fingerprint() const { return fingerprint_; }
   SimFaults& faults() { return options_.faults; }
@@ -161,6 +162,7 @@ class SimKernel {
   std::uint64_t event_number_ = 0;
   std::uint64_t events_run_ = 0;
   std::uint64_t calls_ = 0;
+  std::uint64_t bytes_moved_ = 0;
   std::uint64_t fingerprint_ = 0xcbf29ce484222325;
   bool traced_;
   std::vector<std::shared_ptr<SimFile>> files_;  // by descriptor - kFirstDescriptor

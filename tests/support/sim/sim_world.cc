@@ -90,8 +90,8 @@ void SimWorld::problem(std::string text) {
 }
 
 void SimWorld::check_spinning() {
-  if (events_seen_ != kernel_.events_run()) turns_at_event_ = turns_;
-  events_seen_ = kernel_.events_run();
+  const std::uint64_t progress = kernel_.events_run() + kernel_.bytes_moved();
+  if (std::exchange(progress_seen_, progress) != progress) turns_at_event_ = turns_;
   if (turns_ - turns_at_event_ <= kTurnsPerEvent) return;
   problem(std::to_string(kTurnsPerEvent) + " turns of the loops while nothing happened: they spin");
   turns_at_event_ = turns_;

@@ -68,7 +68,7 @@ class SimWorld {
   std::vector<std::string> problems_;
   std::uint64_t turns_ = 0;
   std::uint64_t turns_at_event_ = 0;
-  std::uint64_t events_seen_ = 0;
+  std::uint64_t progress_seen_ = 0;
 };
 
 }  // namespace millrace::test
