@@ -1,4 +1,5 @@
 // pipe(): how the end of one side becomes that of the other, whenever it comes.
+#include "support/captured_log.h"
 #include "support/pipe_test.h"
 
 #include <stdexcept>
@@ -53,6 +54,24 @@ TEST_F(PipeEndTest, BothPeersMayEndAtOnceWithBytesStillUnderWay) {
   EXPECT_TRUE(until_both_closed());
 }
 
+TEST_F(PipeEndTest, WhatWaitsWithASourceThatIsOverStillGoesToTheSink) {
+  ServerOptions options = small_buffers();
+  options.connection.limits.high_watermark_bytes = 10'000;
+  open(options, 4096);
+  const std::string before = pattern(100'000);
+  EXPECT_FALSE(b.get()->send(before));
+  left.send_all("behind it");
+  right.end();
+  pipe(*a.get(), *b.get());
+  ASSERT_TRUE(run_until([&] { return a.get()->unconsumed() == "behind it"; }));
+  EXPECT_TRUE(sees_end(left));
+  left.end();
+  ASSERT_TRUE(until_closed()) << "both ways of this side have ended";
+  EXPECT_EQ(receive(right, 200'000), before + "behind it");
+  EXPECT_TRUE(right.at_end());
+  EXPECT_TRUE(until_both_closed());
+}
+
 TEST_F(PipeEndTest, AResetOfOnePeerResetsTheOther) {
   open_piped();
   left.send_all("cut");
@@ -101,6 +120,7 @@ TEST_F(PipeEndTest, AWriteThatFailsResetsTheSource) {
 }
 
 TEST_F(PipeEndTest, AnExceptionOfAnOldHandlersOnCloseHarmsNobody) {
+  const CapturedLog log;
   recorder.when_close = [](Connection&, std::error_code) { throw std::runtime_error("on_close"); };
   open_piped();
   left.end();
