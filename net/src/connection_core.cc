@@ -4,6 +4,7 @@
 #include <millrace/error.h>
 #include <millrace/event_loop.h>
 
+#include "stream_io.h"
 #include "syscalls.h"
 
 #include <algorithm>
@@ -262,10 +263,7 @@ void ConnectionCore::end_stream() noexcept {
   // While there are copies of the descriptor, closing ours sends nothing.
   const bool copied = has(kHandleShared) || services().ever_forked();
   if (has(kReset)) {
-    const linger reset{1, 0};
-    sys::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    const sockaddr nowhere{AF_UNSPEC, {}};
-    if (copied) sys::connect(fd(), &nowhere, sizeof nowhere);  // disconnects, with RST
+    stream_reset(fd(), copied);
   } else if (copied && !has(kFinSent)) {
     sys::shutdown(fd(), SHUT_WR);
   }

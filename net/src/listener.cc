@@ -8,13 +8,16 @@
 #include <millrace/timer.h>
 
 #include "apply_socket_options.h"
+#include "stream_io.h"
 #include "syscalls.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <new>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -24,6 +27,9 @@ namespace {
 // Connections taken in one turn: in a storm, established traffic waits for these at the most (about
 // 0.2 ms).
 constexpr int kAcceptsPerTurn = 64;
+// What stop() takes at the most: no queue is longer where net.core.somaxconn is what it should be,
+// and who connects faster than we accept must not keep us there.
+constexpr int kAcceptsAtStop = 65'536;
 constexpr std::chrono::milliseconds kShortestPause{10};
 constexpr std::chrono::milliseconds kLongestPause{1000};
 
@@ -88,11 +94,20 @@ class Listener::Core final : public IoTarget, public TimerNode {
 
   int listen(int fd) noexcept { return attach(fd, Interest::read); }
   void end() noexcept {
-    ended_ = true;
     TimerNode::cancel(loop());
     detach_and_close(true);
+    while (waiting() > 0) drop(waiting_[next_waiting_++].socket);
     bury();
   }
+  void stop() noexcept {
+    if (!attached()) return;
+    TimerNode::cancel(loop());
+    exhausted_ = false;
+    take_queue();
+    detach_and_close(true);
+    if (waiting() > 0 && !paused_) request_flush();
+  }
+  std::size_t waiting() const noexcept { return waiting_.size() - next_waiting_; }
 
   void pause() noexcept {
     paused_ = true;
@@ -101,6 +116,7 @@ class Listener::Core final : public IoTarget, public TimerNode {
   void resume() noexcept {
     paused_ = false;
     update();
+    if (waiting() > 0) request_flush();
   }
   void retry() noexcept {
     if (!std::exchange(exhausted_, false)) return;
@@ -119,7 +135,13 @@ class Listener::Core final : public IoTarget, public TimerNode {
   }
 
  private:
-  bool accepting() const noexcept { return !ended_ && !failed_ && !paused_ && !exhausted_; }
+  // Taken by stop().
+  struct Waiting {
+    UniqueFd socket;
+    SocketAddress peer;
+  };
+
+  bool accepting() const noexcept { return attached() && !failed_ && !paused_ && !exhausted_; }
 
   void update() noexcept {
     if (!attached() || (silenced() && !accepting())) return;
@@ -143,17 +165,76 @@ class Listener::Core final : public IoTarget, public TimerNode {
     }
   }
 
-  // False when there is nothing more to be had now.
-  bool accept_one() {
+  // With errno if there is no socket.
+  Waiting take_one() noexcept {
     alignas(8) unsigned char native[SocketAddress::kNativeBytes];
     socklen_t size = sizeof native;
     UniqueFd socket(sys::accept4(fd(), reinterpret_cast<sockaddr*>(native), &size,
                                  SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!socket) return handle_failure(errno);
+    if (!socket) return {};
     ++stats_.accepted;
+    return {std::move(socket), SocketAddress::from_native(native, size)};
+  }
+
+  // False when there is nothing more to be had now.
+  bool accept_one() {
+    Waiting taken = take_one();
+    if (!taken.socket) return handle_failure(errno);
     pause_length_ = kShortestPause;
-    accepted_(std::move(socket), SocketAddress::from_native(native, size));
+    accepted_(std::move(taken.socket), taken.peer);
     return true;
+  }
+
+  // Moves what the kernel has queued to waiting_.
+  void take_queue() noexcept {
+    // A queue without room: hardly any handshake ends between the last look and close().
+    sys::listen(fd(), 0);
+    for (int i = 0; i < kAcceptsAtStop; ++i) {
+      Waiting taken = take_one();
+      if (taken.socket) {
+        keep(std::move(taken));
+        continue;
+      }
+      const Failure failure = classify(errno);
+      if (failure == Failure::nothing_there) return;
+      if (failure == Failure::skip) ++stats_.aborted;
+      if (failure == Failure::exhausted || failure == Failure::fatal) break;
+    }
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    if (sys::getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return;
+    stats_.dropped += info.tcpi_unacked;  // of a listening socket: the length of its queue
+  }
+
+  void keep(Waiting taken) noexcept {
+    try {
+      waiting_.emplace_back();
+      waiting_.back() = std::move(taken);
+    } catch (const std::bad_alloc&) {
+      drop(taken.socket);
+    }
+  }
+
+  void drop(UniqueFd& socket) noexcept {
+    ++stats_.dropped;
+    const LoopServices& services = loop().services();
+    if (!services.forked_away()) stream_reset(socket.get(), LoopServices::ever_forked());
+    socket.reset();
+  }
+
+  // The turn of those that stop() has taken.
+  void handle_flush() override {
+    // Asked for first: what a callback throws must not leave the others behind.
+    if (waiting() > 1 && !paused_) request_flush();
+    for (int left = kAcceptsPerTurn; left > 0 && waiting() > 0 && !paused_; --left) {
+      Waiting taken = std::move(waiting_[next_waiting_++]);
+      if (waiting() == 0) forget_waiting();
+      accepted_(std::move(taken.socket), taken.peer);
+    }
+  }
+  void forget_waiting() noexcept {
+    std::vector<Waiting>().swap(waiting_);
+    next_waiting_ = 0;
   }
 
   bool handle_failure(int error) {
@@ -207,12 +288,13 @@ class Listener::Core final : public IoTarget, public TimerNode {
   bool paused_ = false;
   bool exhausted_ = false;
   bool failed_ = false;
-  bool ended_ = false;
   int batch_ = 1;
   std::uint64_t last_iteration_ = 0;
   std::chrono::milliseconds pause_length_ = kShortestPause;
   log::RateLimit log_limit_;
   ListenerStats stats_;
+  std::vector<Waiting> waiting_;  // from next_waiting_
+  std::size_t next_waiting_ = 0;
 };
 
 Listener::Listener(EventLoop& loop, const SocketAddress& address, Accepted accepted,
@@ -257,6 +339,12 @@ void Listener::retry() noexcept {
 }
 void Listener::on_failure(Function<void(std::error_code)> callback) {
   core_->on_failure(std::move(callback));
+}
+void Listener::stop() noexcept {
+  core_->stop();
+}
+std::size_t Listener::waiting() const noexcept {
+  return core_->waiting();
 }
 ListenerStats Listener::stats() const noexcept {
   return core_->stats();

@@ -49,6 +49,16 @@ class Server::Core final : public ConnectionOwner, public Mortal {
   void end() noexcept;  // the Server is gone
 
  private:
+  template <class F>
+  void for_each_listener(F&& f) {
+    for (Listener& listener : listeners_) f(listener);
+    for (Listener& listener : stopped_) f(listener);
+  }
+  void count(const ListenerStats& listener, ServerStats& into) const noexcept;
+  void forget_handed_over();
+  bool drained();
+  std::unique_ptr<ConnectionHandler> make_handler();
+  void opened_or_refused();
   bool full() const noexcept { return connection_count() >= options_.max_connections; }
   void accept(UniqueFd socket, const SocketAddress& peer);
   void connection_ended(const ConnectionCore& connection) override;
@@ -61,9 +71,11 @@ class Server::Core final : public ConnectionOwner, public Mortal {
   std::unique_ptr<ConnectionHandler> owned_handler_;
   HandlerFactory factory_;
   std::vector<Listener> listeners_;
-  ServerStats stats_;  // without those of listeners_
+  std::vector<Listener> stopped_;  // that have not handed over all that they had taken
+  ServerStats stats_;              // without those of the listeners
   log::RateLimit log_limit_;
   bool ended_ = false;
+  bool opening_ = false;  // the factory makes a handler: it may do anything
   DrainResult drained_;
   std::vector<Function<void(DrainResult)>> drain_done_;
   Timer drain_timer_;
@@ -78,19 +90,49 @@ void Server::Core::listen(const SocketAddress& address) {
 }
 
 void Server::Core::stop_accepting() {
-  stats_ = stats();
+  stopped_.reserve(stopped_.size() + listeners_.size());
+  for (Listener& listener : listeners_) {
+    listener.stop();
+    stopped_.push_back(std::move(listener));
+  }
   listeners_.clear();
+  forget_handed_over();
+}
+
+void Server::Core::forget_handed_over() {
+  std::erase_if(stopped_, [this](const Listener& listener) {
+    if (listener.waiting() > 0) return false;
+    count(listener.stats(), stats_);
+    return true;
+  });
+}
+
+// A factory makes one for each connection; null without a factory.
+std::unique_ptr<ConnectionHandler> Server::Core::make_handler() {
+  if (!factory_) return nullptr;
+  try {
+    opening_ = true;
+    auto made = factory_();
+    opening_ = false;
+    MILLRACE_CHECK(made != nullptr, "a HandlerFactory returned no handler");
+    return made;
+  } catch (...) {
+    opening_ = false;
+    ++stats_.refused;
+    opened_or_refused();
+    throw;
+  }
+}
+
+void Server::Core::opened_or_refused() {
+  if (full()) for_each_listener([](Listener& listener) { listener.pause(); });
+  forget_handed_over();
+  if (draining_ && drained()) finish_drain();
 }
 
 void Server::Core::accept(UniqueFd socket, const SocketAddress& peer) {
-  std::unique_ptr<ConnectionHandler> own;
-  if (factory_) {
-    ++stats_.refused;  // if it throws
-    own = factory_();
-    --stats_.refused;
-    MILLRACE_CHECK(own != nullptr, "a HandlerFactory returned no handler");
-    if (ended_ || draining_) return;  // it did that
-  }
+  std::unique_ptr<ConnectionHandler> own = make_handler();
+  if (ended_) return;  // the factory did that
   ConnectionHandler& handler = own ? *own : *handler_;
   const int error =
       ConnectionCore::open(loop_, *this, std::move(socket), peer, handler, std::move(own));
@@ -100,19 +142,23 @@ void Server::Core::accept(UniqueFd socket, const SocketAddress& peer) {
                fmt::format("connection from {} refused: {} ({} more not shown)", peer.to_string(),
                            system_error_code(error).message(), log_limit_.suppressed()));
   }
-  if (full()) {
-    for (Listener& listener : listeners_) listener.pause();
-  }
+  opened_or_refused();
 }
 
 void Server::Core::connection_ended(const ConnectionCore&) {
-  for (Listener& listener : listeners_) {
+  for_each_listener([this](Listener& listener) {
     if (!full() && listener.paused()) listener.resume();
     listener.retry();  // a descriptor is free
-  }
+  });
   if (!draining_) return;
   ++(drain_timer_.active() ? drained_.finished : drained_.cut);
-  if (connection_count() == 0) finish_drain();
+  if (drained()) finish_drain();
+}
+
+// Whether nobody is left to wait for.
+bool Server::Core::drained() {
+  forget_handed_over();
+  return connection_count() == 0 && stopped_.empty() && !opening_;
 }
 
 void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done) {
@@ -121,10 +167,16 @@ void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(Drain
   if (done) drain_done_.push_back(std::move(done));
   for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) c->drain();
   // With nothing to wait for through the timer too: the result never comes from inside this call.
-  drain_timer_.start(connection_count() == 0 ? std::chrono::milliseconds(0) : deadline);
+  drain_timer_.start(drained() ? std::chrono::milliseconds(0) : deadline);
 }
 
 void Server::Core::handle_drain_timer() {
+  for (const Listener& listener : stopped_) {
+    count(listener.stats(), stats_);
+    stats_.dropped += listener.waiting();
+    drained_.cut += listener.waiting();
+  }
+  stopped_.clear();
   if (connection_count() == 0) return finish_drain();
   for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) {
     c->abort(error::drain_deadline, {});
@@ -154,13 +206,16 @@ void Server::Core::for_each(Function<void(Connection&)>& visit) {
 
 ServerStats Server::Core::stats() const noexcept {
   ServerStats sum = stats_;
-  for (const Listener& listener : listeners_) {
-    const ListenerStats one = listener.stats();
-    sum.accepted += one.accepted;
-    sum.aborted += one.aborted;
-    sum.exhausted += one.exhausted;
-  }
+  for (const Listener& listener : listeners_) count(listener.stats(), sum);
+  for (const Listener& listener : stopped_) count(listener.stats(), sum);
   return sum;
+}
+
+void Server::Core::count(const ListenerStats& listener, ServerStats& into) const noexcept {
+  into.accepted += listener.accepted;
+  into.aborted += listener.aborted;
+  into.exhausted += listener.exhausted;
+  into.dropped += listener.dropped;
 }
 
 void Server::Core::end() noexcept {
@@ -170,6 +225,7 @@ void Server::Core::end() noexcept {
   draining_ = false;
   drain_timer_.cancel();
   listeners_.clear();
+  stopped_.clear();
 }
 
 Server::Server(EventLoop& loop, ConnectionHandler& handler, const ServerOptions& options)

@@ -67,4 +67,11 @@ IoResult stream_peek(int fd) noexcept {
   return repeat([&] { return sys::recv(fd, &one, 1, MSG_PEEK); });
 }
 
+void stream_reset(int fd, bool copied) noexcept {
+  const linger reset{1, 0};
+  sys::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  const sockaddr nowhere{AF_UNSPEC, {}};
+  if (copied) sys::connect(fd, &nowhere, sizeof nowhere);  // disconnects, with RST
+}
+
 }  // namespace millrace

@@ -4,6 +4,8 @@
 #include "support/loop_test.h"
 #include "support/sockets.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <fstream>
 #include <limits>
 #include <optional>
@@ -181,6 +183,143 @@ TEST_F(ListenerTest, DestroyedItResetsWhatStillWaitsInItsQueue) {
   auto peers = connect_peers(listener->address(), 3);
   listener.reset();
   for (RawSocket& peer : peers) EXPECT_TRUE(was_reset(peer));
+}
+
+TEST_F(ListenerTest, StoppedItHandsOverWhatWasQueuedAndThePortIsFreeAtOnce) {
+  Listener listener(loop(), any_port, keep());
+  const SocketAddress address = listener.address();
+  std::vector<RawSocket> peers = connect_peers(address, 5);
+  peers[0].send_all("sent before");
+  listener.stop();
+  EXPECT_TRUE(accepted.empty()) << "from inside the call";
+  EXPECT_EQ(listener.waiting(), 5u);
+  EXPECT_EQ(listener.address(), SocketAddress());
+  EXPECT_THROW(RawSocket::connect_to(address), std::runtime_error);
+  Listener next(loop(), address, keep());
+  ASSERT_TRUE(accepts(5));
+  EXPECT_EQ(listener.waiting(), 0u);
+  EXPECT_EQ(receive(accepted[0], 11), "sent before");
+  for (std::size_t i = 0; i < peers.size(); ++i) {
+    EXPECT_EQ(from[i], peers[i].address());
+    accepted[i].send_all("served");
+    EXPECT_EQ(receive(peers[i], 6), "served");
+  }
+  EXPECT_EQ(listener.stats().accepted, 5u);
+  EXPECT_EQ(listener.stats().dropped, 0u);
+  listener.stop();  // again: nothing
+}
+
+TEST_F(ListenerTest, StoppedItHandsOverABoundedNumberPerTurn) {
+  Listener listener(loop(), any_port, keep());
+  const std::vector<RawSocket> peers = connect_peers(listener.address(), 300);
+  listener.stop();
+  std::size_t most = 0;
+  while (accepted.size() < 300) {
+    const std::size_t before = accepted.size();
+    loop().run_once(0ms);
+    ASSERT_GT(accepted.size(), before);
+    most = std::max(most, accepted.size() - before);
+  }
+  EXPECT_LE(most, 64u);
+  loop().run_once(0ms);
+  EXPECT_LE(run_for(20ms), 3u) << "and then it rests";
+}
+
+TEST_F(ListenerTest, PauseHoldsBackWhatAStoppedOneHasTaken) {
+  Listener listener(loop(), any_port, keep());
+  const std::vector<RawSocket> peers = connect_peers(listener.address(), 3);
+  listener.pause();
+  listener.stop();
+  EXPECT_LE(run_for(20ms), 3u);
+  EXPECT_TRUE(accepted.empty());
+  EXPECT_EQ(listener.waiting(), 3u);
+  listener.resume();
+  EXPECT_TRUE(accepts(3));
+}
+
+TEST_F(ListenerTest, DestroyedAfterItWasStoppedItResetsWhatItHasNotHandedOver) {
+  std::vector<RawSocket> peers;
+  {
+    Listener listener(loop(), any_port, keep());
+    peers = connect_peers(listener.address(), 2);
+    listener.stop();
+  }
+  for (RawSocket& peer : peers) EXPECT_TRUE(was_reset(peer));
+}
+
+TEST_F(ListenerTest, DestroyedByWhomItHandsOverToItHandsOverNoMore) {
+  std::optional<Listener> listener;
+  listener.emplace(loop(), any_port, [&](UniqueFd socket, const SocketAddress&) {
+    accepted.emplace_back(std::move(socket));
+    listener.reset();
+  });
+  std::vector<RawSocket> peers = connect_peers(listener->address(), 3);
+  listener->stop();
+  ASSERT_TRUE(accepts(1));
+  for (std::size_t i = 1; i < 3; ++i) EXPECT_TRUE(was_reset(peers[i]));
+  EXPECT_EQ(accepted.size(), 1u);
+}
+
+TEST_F(ListenerTest, StoppedInsideItsCallbackItHandsOverTheRest) {
+  std::optional<Listener> listener;
+  listener.emplace(loop(), any_port, [&](UniqueFd socket, const SocketAddress&) {
+    accepted.emplace_back(std::move(socket));
+    listener->stop();
+  });
+  const std::vector<RawSocket> peers = connect_peers(listener->address(), 5);
+  EXPECT_TRUE(accepts(5));
+}
+
+TEST_F(ListenerTest, WhatItsCallbackThrowsAfterStopLeavesTheOthersTheirTurn) {
+  int thrown = 0;
+  loop().set_exception_hook([&](std::exception_ptr, std::string_view) { ++thrown; });
+  Listener listener(loop(), any_port, [&](UniqueFd socket, const SocketAddress&) {
+    if (thrown < 2) throw std::runtime_error("no");
+    accepted.emplace_back(std::move(socket));
+  });
+  const std::vector<RawSocket> peers = connect_peers(listener.address(), 4);
+  listener.stop();
+  EXPECT_TRUE(accepts(2));
+  EXPECT_EQ(thrown, 2);
+}
+
+TEST_F(ListenerTest, StoppedWithoutDescriptorsItResetsAndCountsWhatItCannotTake) {
+  Faults faults;
+  Listener listener(loop(), any_port, keep());
+  std::vector<RawSocket> peers = connect_peers(listener.address(), 5);
+  faults.on(Call::accept4, Fault::fail(EINTR));
+  faults.on(Call::accept4, Fault::fail(ECONNABORTED));
+  faults.on(Call::accept4, Fault::fail(EMFILE), {.skip = 2});
+  listener.stop();
+  EXPECT_EQ(listener.waiting(), 2u);
+  EXPECT_EQ(listener.stats().dropped, 3u);
+  EXPECT_EQ(listener.stats().aborted, 1u);
+  ASSERT_TRUE(accepts(2));
+  for (std::size_t i = 2; i < 5; ++i) EXPECT_TRUE(was_reset(peers[i]));
+}
+
+TEST_F(ListenerTest, StoppingOneOfTwoOnAPortResetsNobody) {
+  ListenOptions options;
+  options.reuse_port = true;
+  std::size_t by_first = 0;
+  std::size_t by_second = 0;
+  const auto count = [this](std::size_t& n) {
+    return [this, &n](UniqueFd socket, const SocketAddress&) {
+      ++n;
+      accepted.emplace_back(std::move(socket));
+    };
+  };
+  Listener first(loop(), any_port, count(by_first), options);
+  Listener second(loop(), first.address(), count(by_second), options);
+  std::vector<RawSocket> peers = connect_peers(first.address(), 100);
+  first.stop();
+  // Whoever connects from now on goes to the second.
+  for (RawSocket& late : connect_peers(second.address(), 20)) peers.push_back(std::move(late));
+  ASSERT_TRUE(accepts(120));
+  EXPECT_GT(by_first, 0u);
+  EXPECT_GE(by_second, 20u);
+  for (RawSocket& socket : accepted) socket.send_all("x");
+  for (RawSocket& peer : peers) EXPECT_EQ(receive(peer, 1), "x");
 }
 
 TEST_F(ListenerTest, ClosingOneOfTwoOnAPortResetsItsOwnQueueOnly) {

@@ -305,6 +305,64 @@ TEST_F(ServerDrainTest, OnDrainThatThrowsEndsItsConnectionOnly) {
             1);
 }
 
+TEST_F(ServerDrainTest, WhoWaitedToBeAcceptedIsOpenedAndAskedRightAfter) {
+  peers = connect_peers(address, 100);
+  server->drain(1h, note());
+  EXPECT_THROW(RawSocket::connect_to(address), std::runtime_error) << "the port is free at once";
+  for (RawSocket& peer : peers) EXPECT_TRUE(sees_end(peer));
+  EXPECT_EQ(recorder.opened, 100);
+  EXPECT_EQ(recorder.drains, 100);
+  for (std::size_t i = 0; i < 200; i += 2) {
+    ASSERT_EQ(recorder.events[i], "open");
+    ASSERT_EQ(recorder.events[i + 1], "drain");
+  }
+  EXPECT_TRUE(results.empty());
+  peers.clear();
+  ASSERT_TRUE(drains());
+  EXPECT_EQ(result().finished, 100u);
+  EXPECT_EQ(result().cut, 0u);
+}
+
+TEST_F(ServerDrainTest, WhoWaitedToBeAcceptedIsServedByAHandlerThatFinishesFirst) {
+  recorder.when_drain = [](Connection&) {};
+  recorder.when_data = [](Connection& c, ReceiveBuffer& in) {
+    c.send(in.view());
+    in.consume_all();
+    c.close();
+  };
+  peers = connect_peers(address, 3);
+  for (RawSocket& peer : peers) peer.send_all("request");
+  server->drain(1h, note());
+  for (RawSocket& peer : peers) EXPECT_EQ(receive(peer, 7), "request");
+  for (RawSocket& peer : peers) EXPECT_TRUE(sees_end(peer));
+  peers.clear();
+  ASSERT_TRUE(drains());
+  EXPECT_EQ(result().finished, 3u);
+}
+
+TEST_F(ServerDrainTest, WithDeadlineZeroWhoWaitedToBeAcceptedIsCutToo) {
+  peers = connect_peers(address, 3);
+  server->drain(0ms, note());
+  ASSERT_TRUE(drains());
+  EXPECT_EQ(result().cut, 3u);
+  EXPECT_EQ(recorder.opened, 0);
+  EXPECT_EQ(server->stats().dropped, 3u);
+  EXPECT_EQ(server->stats().accepted, 3u);
+}
+
+TEST_F(ServerDrainTest, AFactoryThatRefusesThemAllEndsItToo) {
+  loop().set_exception_hook([](std::exception_ptr, std::string_view) {});
+  Server refusing(loop(), HandlerFactory([]() -> std::unique_ptr<ConnectionHandler> {
+                    throw std::runtime_error("no more");
+                  }));
+  refusing.listen(SocketAddress::loopback(0));
+  peers = connect_peers(refusing.address(), 2);
+  refusing.drain(1h, note());
+  ASSERT_TRUE(drains());
+  EXPECT_EQ(result().finished + result().cut, 0u);
+  EXPECT_EQ(refusing.stats().refused, 2u);
+}
+
 TEST_F(ServerDrainTest, LambdasHearOfItToo) {
   int heard = 0;
   Server lambdas(loop(), {.on_drain = [&](Connection& c) { ++heard, c.send("bye"), c.close(); }});

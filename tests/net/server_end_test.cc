@@ -102,10 +102,10 @@ TEST_F(ServerEndTest, WhatTheKernelHasTakenStillArrives) {
 TEST_F(ServerEndTest, AListenerWithAQueueIsDestroyedAndTheQueueReset) {
   ServerOptions options;
   options.max_connections = 0;
-  Server idle(loop(), recorder, options);
-  idle.listen(SocketAddress::loopback(0));
-  auto waiting = connect_peers(idle.address(), 3);
-  idle.stop_accepting();
+  auto idle = std::make_unique<Server>(loop(), recorder, options);
+  idle->listen(SocketAddress::loopback(0));
+  auto waiting = connect_peers(idle->address(), 3);
+  idle.reset();
   for (RawSocket& peer : waiting) {
     EXPECT_FALSE(sees_end(peer));
     EXPECT_EQ(peer.last_error(), ECONNRESET);

@@ -176,7 +176,7 @@ TEST_F(ServerHandlersTest, AFactoryThatDestroysTheServerEndsItAndTheConnection) 
   EXPECT_EQ(server, nullptr);
 }
 
-TEST_F(ServerHandlersTest, AFactoryThatDrainsTheServerOpensNoConnection) {
+TEST_F(ServerHandlersTest, AConnectionWhoseFactoryDrainsTheServerIsDrainedToo) {
   std::optional<Server> server;
   std::vector<DrainResult> results;
   std::vector<std::string> events;
@@ -187,9 +187,12 @@ TEST_F(ServerHandlersTest, AFactoryThatDrainsTheServerOpensNoConnection) {
   server->listen(any_port);
   RawSocket peer = RawSocket::connect_to(server->address());
   EXPECT_TRUE(sees_end(peer));
+  peer.close();
   ASSERT_TRUE(run_until([&] { return !results.empty(); }));
+  EXPECT_EQ(results[0].finished, 1u);
   EXPECT_EQ(results[0].cut, 0u);
-  EXPECT_EQ(events, std::vector<std::string>{"destroyed"});
+  loop().run_once(0ms);
+  EXPECT_EQ(events, (std::vector<std::string>{"open", "close", "destroyed"}));
 }
 
 }  // namespace

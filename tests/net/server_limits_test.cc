@@ -111,6 +111,26 @@ TEST_F(ServerLimitsTest, WithMaxConnectionsZeroNobodyIsAccepted) {
   EXPECT_EQ(recorder.opened, 0);
 }
 
+TEST_F(ServerLimitsTest, MaxConnectionsHoldsForThoseWhoWereQueuedWhenAcceptingStopped) {
+  ServerOptions options;
+  options.max_connections = 2;
+  Server server(loop(), recorder, options);
+  server.listen(SocketAddress::loopback(0));
+  std::vector<RawSocket> peers = connect_peers(server.address(), 5);
+  server.stop_accepting();
+  for (int gone = 0; gone < 5; ++gone) {
+    const int open = std::min(gone + 2, 5);
+    ASSERT_TRUE(run_until([&] { return recorder.opened == open; }));
+    run_for(5ms);
+    EXPECT_EQ(recorder.opened, open);
+    EXPECT_LE(server.connection_count(), 2u);
+    peers[static_cast<std::size_t>(gone)].close();
+  }
+  ASSERT_TRUE(run_until([&] { return recorder.closed == 5; }));
+  EXPECT_EQ(server.stats().accepted, 5u);
+  EXPECT_EQ(server.stats().dropped, 0u);
+}
+
 TEST_F(ServerLimitsTest, OutOfDescriptorsItServesOnAndAcceptsWhenOneIsFree) {
   CapturedLog log;
   Server server(loop(), recorder);

@@ -91,6 +91,32 @@ TEST_F(ServerTest, StopAcceptingClosesTheListenersAndLeavesConnectionsOpen) {
   EXPECT_EQ(server.connection_count(), 1u);
 }
 
+TEST_F(ServerTest, StopAcceptingServesWhoWasWaitingToBeAccepted) {
+  recorder.when_data = echo;
+  Server server(loop(), recorder);
+  server.listen(any_port);
+  std::vector<RawSocket> peers = connect_peers(server.address(), 100);
+  for (RawSocket& peer : peers) peer.send_all("request");
+  server.stop_accepting();
+  EXPECT_EQ(recorder.opened, 0) << "from inside the call";
+  for (RawSocket& peer : peers) EXPECT_EQ(receive(peer, 7), "request");
+  EXPECT_EQ(server.stats().accepted, 100u);
+  EXPECT_EQ(server.connection_count(), 100u);
+}
+
+TEST_F(ServerTest, DestroyedItResetsWhoWasStillWaiting) {
+  std::optional<Server> server(std::in_place, loop(), recorder);
+  server->listen(any_port);
+  std::vector<RawSocket> peers = connect_peers(server->address(), 3);
+  server->stop_accepting();
+  server.reset();
+  for (RawSocket& peer : peers) {
+    EXPECT_FALSE(sees_end(peer));
+    EXPECT_EQ(peer.last_error(), ECONNRESET);
+  }
+  EXPECT_EQ(recorder.opened, 0);
+}
+
 TEST_F(ServerTest, StopAcceptingTwiceIsStoppingOnce) {
   Server server(loop(), recorder);
   server.listen(any_port);

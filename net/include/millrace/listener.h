@@ -1,6 +1,7 @@
 // Listener waits for TCP connections on one address and hands over their sockets; a Server does
-// that and the rest. It is an owner: destroying it stops listening (which resets the connections
-// that still wait in its queue), also inside its own callback. Loop's thread only.
+// that and the rest. It is an owner: destroying it stops listening, also inside its own callback;
+// that resets the connections that still wait in its queue, unless stop() has come before and they
+// were handed over. Loop's thread only.
 //
 //   Listener listener(loop, SocketAddress::parse("127.0.0.1:0"),
 //                     [](UniqueFd socket, const SocketAddress& peer) { ... });
@@ -13,6 +14,7 @@
 #include <millrace/unique_fd.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <system_error>
 
@@ -40,6 +42,7 @@ struct ListenerStats {
   std::uint64_t accepted = 0;
   std::uint64_t aborted = 0;    // went away before they were accepted
   std::uint64_t exhausted = 0;  // times that descriptors or memory ran out
+  std::uint64_t dropped = 0;    // were queued when it stopped, and could not be taken: reset
 };
 
 class Listener {
@@ -62,6 +65,15 @@ class Listener {
   bool paused() const noexcept;
   // Something was freed: what was paused by exhaustion tries again at once.
   void retry() noexcept;
+  // Stops listening without resetting who has connected: takes what waits in the kernel's queue out
+  // of it now, so that the port is free when this returns, and hands it over from the loop, as many
+  // per turn as otherwise; pause() holds it back. What cannot be taken, for want of descriptors or
+  // memory, is reset and counted. A connection whose handshake ends in the instant between the last
+  // look and the end is reset too: Linux knows no way to end a queue without that. Afterwards
+  // address() is none.
+  void stop() noexcept;
+  // How many stop() has taken that are not handed over yet.
+  std::size_t waiting() const noexcept;
   // The listening socket itself has failed, which no known kernel does; it accepts no more.
   // Default: an error in the log.
   void on_failure(Function<void(std::error_code)> callback);

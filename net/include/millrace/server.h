@@ -33,11 +33,12 @@ struct ServerStats {
   std::uint64_t refused = 0;    // accepted and closed at once: no memory, or the kernel had no room
   std::uint64_t aborted = 0;    // went away before they were accepted
   std::uint64_t exhausted = 0;  // times that accepting paused because descriptors ran out
+  std::uint64_t dropped = 0;    // were queued when listening stopped, and could not be taken: reset
 };
 
 struct DrainResult {
   std::size_t finished = 0;  // ended by themselves before the deadline
-  std::size_t cut = 0;       // aborted at the deadline
+  std::size_t cut = 0;       // aborted at the deadline, or still waiting to be opened
 };
 
 class Server {
@@ -62,13 +63,16 @@ class Server {
   // Where the first listener listens, with the port that the kernel chose; none if there is none.
   SocketAddress address() const;
 
-  // Closes the listeners; open connections live on.
+  // Closes the listeners; open connections live on. Whoever has connected by now and only waits to
+  // be accepted is not reset (see Listener::stop()): it is opened from the loop, above
+  // max_connections when one leaves.
   void stop_accepting();
-  // Stops accepting, and asks every open connection to come to an end: on_drain, from the loop,
-  // which closes it gracefully unless your handler does otherwise. Those that are still there at
-  // the deadline are aborted with error::drain_deadline; with a deadline of zero that is all, and
-  // at once. `done` (may be empty) is called once, from the loop. Again while it lasts: the new
-  // deadline counts for all, on_drain is not repeated, and each `done` is called.
+  // Stops accepting, and asks every connection to come to an end, also those that are yet to be
+  // opened: on_drain, from the loop, which closes it gracefully unless your handler does otherwise.
+  // Those that are still there at the deadline are aborted with error::drain_deadline; with a
+  // deadline of zero that is all, and at once. `done` (may be empty) is called once, from the loop.
+  // Again while it lasts: the new deadline counts for all, on_drain is not repeated, and each
+  // `done` is called.
   void drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done = {});
 
   // Without a connection whose on_close has begun.
