@@ -25,8 +25,8 @@ void EventLoop::stop() noexcept {
   core_->mailbox().stop();
 }
 
-void EventLoop::post(Task task) {
-  core_->mailbox().post(std::move(task));
+bool EventLoop::post(Task task) {
+  return core_->mailbox().post(std::move(task));
 }
 void EventLoop::defer(Task task) {
   core_->defer(std::move(task));

@@ -152,6 +152,50 @@ TEST_F(LoopEndTest, WhatIsDestroyedWithTheLoopMayAskItForMoreWhichIsNotRun) {
   EXPECT_EQ(fate.destroyed, 3 * 5);
 }
 
+TEST_F(LoopEndTest, APostWhileTheLoopIsBeingDestroyedIsRefusedAndItsTaskDestroyed) {
+  struct PostsWhenItDies {
+    PostsWhenItDies(EventLoop* l, Fate& f, int& r) : loop(l), fate(f), refused(r) {}
+    PostsWhenItDies(PostsWhenItDies&& other) noexcept
+        : loop(std::exchange(other.loop, nullptr)), fate(other.fate), refused(other.refused) {}
+    PostsWhenItDies& operator=(PostsWhenItDies&&) = delete;
+    ~PostsWhenItDies() {
+      if (loop && !loop->post(Traced(fate))) ++refused;
+    }
+    void operator()() {}
+    EventLoop* loop;
+    Fate& fate;
+    int& refused;
+  };
+  Fate fate;
+  int refused = 0;
+  EXPECT_TRUE(ours->post(PostsWhenItDies(ours.get(), fate, refused)));
+  EXPECT_TRUE(ours->post(PostsWhenItDies(ours.get(), fate, refused)));
+  ours.reset();
+  EXPECT_EQ(refused, 2);
+  EXPECT_EQ(fate.ran, 0);
+  EXPECT_EQ(fate.destroyed, 2);
+}
+
+TEST_F(LoopEndTest, WhatIsPostedAfterAStopWaitsForTheNextRunOrGoesWithTheLoop) {
+  Fate first, second;
+  ours->post([&] { ours->stop(); });
+  ours->run();
+  EXPECT_TRUE(ours->post(Traced(first)));
+  ours->stop();
+  EXPECT_TRUE(ours->post(Traced(first)));
+  ours->run();  // the stop is still due: it runs nothing
+  EXPECT_EQ(first.ran, 0);
+  EXPECT_EQ(first.destroyed, 0);
+  ours->run_once(0ms);
+  EXPECT_EQ(first.ran, 2);
+  EXPECT_EQ(first.destroyed, 2);
+  ours->stop();
+  EXPECT_TRUE(ours->post(Traced(second)));
+  ours.reset();
+  EXPECT_EQ(second.ran, 0);
+  EXPECT_EQ(second.destroyed, 1);
+}
+
 TEST_F(LoopEndTest, TheBuriedAreDestroyedAndNotFlushed) {
   int flushed = 0;
   Fate fate;

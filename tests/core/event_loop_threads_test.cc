@@ -273,6 +273,49 @@ TEST_F(ThreadsTest, TasksArePostedWhileTheLoopStopsAndGoesAndEachIsRunOrDestroye
   }
 }
 
+TEST_F(ThreadsTest, TasksThatEightThreadsPostAroundStopsRunOnceInOrderOrGoWithTheLoop) {
+  struct Task {
+    Task(std::vector<int>& r, std::atomic<int>& d, int i) : ran(&r), destroyed(&d), index(i) {}
+    Task(Task&& other) noexcept
+        : ran(other.ran), destroyed(std::exchange(other.destroyed, nullptr)), index(other.index) {}
+    Task& operator=(Task&&) = delete;
+    ~Task() {
+      if (destroyed) ++*destroyed;
+    }
+    void operator()() const { ran->push_back(index); }
+    std::vector<int>* ran;
+    std::atomic<int>* destroyed;
+    int index;
+  };
+  constexpr int kThreads = 8;
+  constexpr int kTasks = 3000;
+  auto own = std::make_unique<EventLoop>();
+  std::vector<std::vector<int>> ran(kThreads);  // by thread, in the order in which they ran
+  std::vector<std::atomic<int>> destroyed(kThreads);
+  std::atomic<int> refused{0};
+  std::atomic<int> left{kThreads};
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kTasks; ++i) {
+        if (!own->post(Task(ran[t], destroyed[t], i))) ++refused;
+        if (i % 100 == 0) own->stop();
+      }
+      --left;
+      own->stop();
+    });
+  }
+  while (left > 0) own->run();  // each stop ends a run; nobody is lost in between
+  for (std::thread& thread : threads) thread.join();
+  // Whatever came after the last stop goes with the loop.
+  own.reset();
+  EXPECT_EQ(refused, 0);
+  for (std::size_t t = 0; t < kThreads; ++t) {
+    EXPECT_EQ(destroyed[t], kTasks);
+    for (std::size_t i = 0; i < ran[t].size(); ++i) ASSERT_EQ(ran[t][i], static_cast<int>(i));
+  }
+}
+
 TEST_F(ThreadsTest, ALoopMayBeMadeHereRunThereAndDestroyedHere) {
   auto own = std::make_unique<EventLoop>();
   EXPECT_TRUE(own->in_loop_thread());

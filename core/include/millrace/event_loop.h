@@ -90,9 +90,11 @@ class EventLoop {
   void stop() noexcept;
 
   // Runs the task in the loop's thread: after the I/O and timers of the iteration that takes it.
-  // Tasks of one thread run in their order. A task that is still waiting when the loop is destroyed
-  // is destroyed unrun.
-  void post(Task task);
+  // Tasks of one thread run in their order. What is posted after a stop() waits for the next run();
+  // what still waits when the loop is destroyed is destroyed unrun: one or the other, and once.
+  // False: the loop is being destroyed, and so was the task. (A thread that may outlive the loop
+  // posts through a LoopRef.)
+  bool post(Task task);
   // Runs the task near the end of this iteration (from a deferred task: of the next one).
   void defer(Task task);
   LoopRef ref() const noexcept;
