@@ -74,6 +74,9 @@ void EventLoop::reinit_after_fork() {
 LoopStats EventLoop::stats() const noexcept {
   return core_->stats();
 }
+void EventLoop::reset_longest() noexcept {
+  core_->reset_longest();
+}
 
 bool LoopRef::post(Task task) const {
   return mailbox_ && mailbox_->post(std::move(task));

@@ -178,12 +178,18 @@ void LoopCore::dispatch_io(int ready) {
 }
 
 void LoopCore::fire_timers() {
+  const auto turned = wheel_.now();  // what is due later than this had to wait for its time
+  bool lag_noted = false;
   wheel_.advance(static_cast<std::uint64_t>((now_ - origin_) / kTick));
   std::size_t fired = 0;
   while (fired < kTimersPerTurn) {
     TimerNode* node = wheel_.pop_due();
     if (!node) break;
     ++fired;
+    if (!lag_noted && node->tick_ > turned) {
+      lag_noted = true;
+      note_timer_lag(node->tick_);
+    }
     try {
       node->handle_timer();
     } catch (...) {

@@ -44,6 +44,9 @@ class LoopCore {
   std::optional<Duration> next_timeout();
   void reinit_after_fork();
   LoopStats stats() const noexcept;
+  void reset_longest() noexcept {
+    stats_.longest_phase = stats_.timer_lag_longest = Duration::zero();
+  }
   Mailbox& mailbox() noexcept { return *mailbox_; }
   LoopRef ref() const noexcept { return LoopRef(mailbox_); }
   LoopServices& services() noexcept { return services_; }
@@ -93,6 +96,7 @@ class LoopCore {
   void flush();
   void bury_dead() noexcept;
   void trim_memory_later();
+  void note_timer_lag(std::uint64_t deadline_tick) noexcept;
   // A phase has run callbacks: how long did they take?
   void end_phase(const char* kind);
   std::uint64_t tick_after(TimePoint at) const noexcept;

@@ -44,6 +44,14 @@ void LoopCore::report_exception(std::exception_ptr exception, std::string_view k
   if (!hook_was_set_) exception_hook_ = std::move(hook);
 }
 
+void LoopCore::note_timer_lag(std::uint64_t deadline_tick) noexcept {
+  // The end of the I/O phase, or the time of the iteration: no clock is read for this.
+  const Duration lag = std::max(phase_start_ - time_of(deadline_tick), Duration::zero());
+  ++stats_.timer_turns;
+  stats_.timer_lag_total += lag;
+  stats_.timer_lag_longest = std::max(stats_.timer_lag_longest, lag);
+}
+
 void LoopCore::end_phase(const char* kind) {
   if (options_.stall_threshold <= Duration::zero()) return;
   // The coarse clock lags by up to 4 ms and costs a quarter: good enough to tell a stall.

@@ -207,6 +207,72 @@ TEST_F(ErrorsTest, WhatIsQuickOrOnlyWaitedForIsNoStall) {
   EXPECT_EQ(loop().stats().longest_phase, 99ms);
 }
 
+TEST_F(ErrorsTest, ATimerThatFiresOnTimeHasNoLag) {
+  Timer timer = loop().after(10ms, [] {});
+  step(9ms);
+  EXPECT_EQ(loop().stats().timer_turns, 0u);
+  step(1ms);
+  EXPECT_EQ(loop().stats().timer_turns, 1u);
+  EXPECT_EQ(loop().stats().timer_lag_total, 0ms);
+  EXPECT_EQ(loop().stats().timer_lag_longest, 0ms);
+}
+
+TEST_F(ErrorsTest, WhatASlowCallbackOfAnyKindDoesToTimersIsTheirLag) {
+  std::uint64_t turns = 0;
+  Duration total{0};
+  for (const std::string& kind : kinds) {
+    const LoopStats before = loop().stats();
+    Timer victim = loop().after(20ms, [] {});
+    run_in(kind, [&] { faults.advance_clock(90ms); });
+    turn();
+    step(0ms);
+    EXPECT_FALSE(victim.active()) << kind;
+    const LoopStats after = loop().stats();
+    // The callback may have been a timer itself, which was due in time.
+    EXPECT_GE(after.timer_turns, before.timer_turns + 1) << kind;
+    EXPECT_EQ(after.timer_lag_total - before.timer_lag_total, 70ms) << kind;
+    turns = after.timer_turns;
+    total = after.timer_lag_total;
+  }
+  EXPECT_EQ(loop().stats().timer_lag_longest, 70ms);
+  EXPECT_GE(turns, kinds.size());
+  EXPECT_EQ(total, kinds.size() * 70ms);
+}
+
+TEST_F(ErrorsTest, TheLagOfATurnIsThatOfTheEarliest) {
+  Timer late = loop().after(30ms, [] {});
+  Timer later = loop().after(10ms, [] {});
+  Timer latest = loop().after(20ms, [] {});
+  step(40ms);
+  EXPECT_EQ(loop().stats().timer_turns, 1u);
+  EXPECT_EQ(loop().stats().timer_lag_total, 30ms);
+}
+
+TEST_F(ErrorsTest, ATimerWithoutADelayIsNeverLate) {
+  step(10s);
+  Timer soon = loop().after(0ms, [] {});
+  step(10s);
+  EXPECT_FALSE(soon.active());
+  EXPECT_EQ(loop().stats().timer_turns, 0u);
+  // Nor does it hide one that is.
+  soon.start(0ms);
+  Timer late = loop().after(10ms, [] {});
+  step(15ms);
+  EXPECT_EQ(loop().stats().timer_turns, 1u);
+  EXPECT_EQ(loop().stats().timer_lag_longest, 5ms);
+}
+
+TEST_F(ErrorsTest, TheLongestBeginAnewWhenAsked) {
+  Timer timer = loop().after(10ms, [&] { faults.advance_clock(20ms); });
+  step(40ms);
+  EXPECT_EQ(loop().stats().timer_lag_longest, 30ms);
+  EXPECT_EQ(loop().stats().longest_phase, 20ms);
+  loop().reset_longest();
+  EXPECT_EQ(loop().stats().timer_lag_longest, 0ms);
+  EXPECT_EQ(loop().stats().longest_phase, 0ms);
+  EXPECT_EQ(loop().stats().timer_lag_total, 30ms) << "sums go on: two snapshots are compared";
+}
+
 TEST_F(ErrorsTest, AStallIsBlamedOnThePhaseThatCausedIt) {
   const Timer timer = loop().after(0ms, [&] { faults.advance_clock(200ms); });
   loop().post([] {});

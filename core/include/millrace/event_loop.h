@@ -50,6 +50,13 @@ struct LoopStats {
   std::uint64_t stalls = 0;
   std::uint64_t exceptions = 0;  // thrown out of callbacks
   Duration longest_phase{0};     // of those that ran callbacks
+  // How late timers were: what a callback that takes long does to everyone else. Looked at once in
+  // each iteration in which a delay was over, for the earliest; a timer that was started without a
+  // delay is never late. The mean over a while: the difference of the sums of two stats() by that
+  // of the counts.
+  std::uint64_t timer_turns = 0;  // such iterations
+  Duration timer_lag_total{0};    // their sum
+  Duration timer_lag_longest{0};
 };
 
 // A way to reach a loop from anywhere, also after it is gone: keep this, not an EventLoop*.
@@ -126,6 +133,8 @@ class EventLoop {
   void reinit_after_fork();
 
   LoopStats stats() const noexcept;
+  // longest_phase and timer_lag_longest begin anew: for who asks at intervals.
+  void reset_longest() noexcept;
   // Memory and registries for those who build transports on the loop.
   LoopServices& services() const noexcept { return *services_; }
 
