@@ -3,6 +3,7 @@
 #include <millrace/client.h>
 #include <millrace/connection.h>
 #include <millrace/error.h>
+#include <millrace/server.h>
 
 #include "support/loop_test.h"
 #include "support/sockets.h"
@@ -12,6 +13,8 @@
 #include <thread>
 #include <tuple>
 #include <vector>
+
+#include <sys/socket.h>
 
 namespace millrace::test {
 namespace {
@@ -126,6 +129,37 @@ TEST_F(ClientEndTest, CloseWhileConnectedIsGraceful) {
   EXPECT_FALSE(recorder.reasons[0]);
   EXPECT_EQ(client->state(), State::idle);
   expect_silence();
+}
+
+TEST_F(ClientEndTest, BothSidesMayCloseAtTheSameTimeAndEverythingArrives) {
+  Recorder client_side;
+  Server server(loop(), recorder);
+  server.listen(SocketAddress::loopback(0));
+  Client ours(loop(), client_side);
+  ours.connect(server.address());
+  ASSERT_TRUE(run_until([&] { return recorder.opened == 1 && client_side.opened == 1; }));
+  const std::string much(3'000'000, 'm');
+  recorder.last->send(much);
+  client_side.last->send("goodbye");
+  recorder.last->close();
+  client_side.last->close();
+  ASSERT_TRUE(run_until([&] { return recorder.closed == 1 && client_side.closed == 1; }));
+  EXPECT_EQ(recorder.reasons[0], std::error_code());
+  EXPECT_EQ(client_side.reasons[0], std::error_code());
+}
+
+TEST_F(ClientEndTest, ADescriptorThatIsShutDownWhileConnectingIsOneFailureAndNoSpin) {
+  FullListener silent;
+  Client ours(loop(), recorder);
+  const auto before = open_descriptors();
+  ours.connect(silent.address());
+  loop().run_once(0ms);
+  for (const auto& [fd, target] : open_descriptors()) {
+    if (before.count(fd) == 0 && target.rfind("socket:", 0) == 0) ::shutdown(fd, SHUT_RDWR);
+  }
+  EXPECT_TRUE(run_until([&] { return recorder.connect_failed == 1; }));
+  EXPECT_LE(run_for(20ms), 5u);
+  EXPECT_EQ(ours.state(), Client::State::idle);
 }
 
 TEST_F(ClientEndTest, CloseWhileWaitingToReconnectIsSilent) {

@@ -3,6 +3,7 @@
 
 #include "support/one_peer_test.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -109,6 +110,31 @@ TEST_F(ConnectionErrorsTest, ADescriptorThatIsGoneClosesTheConnectionAndTheLoopL
   EXPECT_EQ(recorder.reasons[0], std::errc::bad_file_descriptor);
   peer.send_all("hello");
   EXPECT_TRUE(run_until([&] { return recorder.received == "hello"; }));
+}
+
+TEST_F(ConnectionErrorsTest,
+       ADescriptorThatSomebodyClosesBehindOurBackEndsTheConnectionWithTheNextCall) {
+  start_with_small_buffers();
+  RawSocket others[3] = {connect(4096), connect(4096), connect(4096)};
+  std::vector<Connection*> all(recorder.live.begin(), recorder.live.end());
+  all[0]->send(pattern(1 << 20));  // waits for room
+  all[1]->pause_reading();
+  run_for(5ms);
+  for (std::size_t i = 0; i < 3; ++i) ::close(all[i]->native_handle());
+  EXPECT_LE(run_for(50ms), 10u) << "it spins";
+  for (std::size_t i = 0; i < 3; ++i) {
+    all[i]->send("x");
+    all[i]->close();
+  }
+  // epoll has forgotten the one that waits for room: its deadline ends it.
+  all[0]->abort();
+  ASSERT_TRUE(until_closed(3));
+  EXPECT_EQ(std::count(recorder.reasons.begin(), recorder.reasons.end(), system_error_code(EBADF)),
+            2);
+  EXPECT_LE(run_for(50ms), 10u);
+  peer.send_some("x");
+  for (RawSocket& other : others) other.send_some("x");
+  EXPECT_TRUE(run_until([&] { return recorder.received.find('x') != std::string::npos; }));
 }
 
 TEST_F(ConnectionErrorsTest, AnEpollThatHasNoMemoryClosesThatConnectionOnly) {

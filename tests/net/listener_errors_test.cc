@@ -350,6 +350,14 @@ TEST_F(ListenerErrorsTest, AListenerThatHasFailedIsNotBroughtBackByResume) {
   EXPECT_TRUE(accepted.empty());
 }
 
+TEST_F(ListenerErrorsTest, ASocketThatSomebodyShutsDownMayBeStopped) {
+  Listener listener(loop(), any_port, ignore());
+  ::shutdown(listening_descriptor(listener.address()), SHUT_RDWR);
+  listener.stop();
+  EXPECT_EQ(listener.waiting(), 0u);
+  EXPECT_LE(run_for(20ms), 5u);
+}
+
 TEST_F(ListenerErrorsTest, ASocketThatSomebodyShutsDownIsAFailureAndDoesNotSpin) {
   for (const bool paused : {false, true}) {
     Listener listener(loop(), any_port, ignore());
