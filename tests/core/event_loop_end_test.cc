@@ -310,6 +310,21 @@ TEST_F(LoopEndTest, ALoopThatCannotHaveItsDescriptorsThrowsAndLeavesNone) {
   EXPECT_EQ(open_descriptors(), before);
 }
 
+TEST_F(LoopEndTest, ALoopForWhichEpollHasNoRoomThrowsAndLeavesNone) {
+  const auto before = open_descriptors();
+  for (const std::uint64_t taken : {0u, 1u}) {  // the timer's descriptor, the one that wakes it up
+    Faults faults;
+    faults.on(Call::epoll_ctl, Fault::fail(ENOSPC), {.skip = taken});
+    try {
+      EventLoop one;
+      ADD_FAILURE() << "made though epoll takes only " << taken;
+    } catch (const std::system_error& e) {
+      EXPECT_EQ(e.code(), std::error_code(ENOSPC, std::system_category())) << e.what();
+    }
+  }
+  EXPECT_EQ(open_descriptors(), before);
+}
+
 using LoopEndDeathTest = LoopEndTest;
 
 TEST_F(LoopEndDeathTest, DestroyingALoopInItsOwnCallbackIsRefused) {

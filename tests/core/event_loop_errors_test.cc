@@ -273,6 +273,14 @@ TEST_F(ErrorsTest, TheLongestBeginAnewWhenAsked) {
   EXPECT_EQ(loop().stats().timer_lag_total, 30ms) << "sums go on: two snapshots are compared";
 }
 
+TEST_F(ErrorsTest, AStallIsCountedThoughTheLogIsOff) {
+  log::set_level(log::Level::off);
+  loop().post([&] { faults.advance_clock(1s); });
+  loop().run_once(0ms);
+  log::set_level(log::Level::warning);
+  EXPECT_EQ(loop().stats().stalls, 1u);
+}
+
 TEST_F(ErrorsTest, AStallIsBlamedOnThePhaseThatCausedIt) {
   const Timer timer = loop().after(0ms, [&] { faults.advance_clock(200ms); });
   loop().post([] {});

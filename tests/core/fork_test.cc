@@ -179,6 +179,23 @@ TEST_F(ForkTest, AfterReinitTheChildHearsWhatItWatchedThoughTheParentStopped) {
   EXPECT_EQ(received, "");
 }
 
+TEST_F(ForkTest, AReinitForWhichEpollHasNoRoomSaysSo) {
+  SocketPair pair;
+  const IoWatcher watcher(*ours, pair.ours(), Interest::read, [](IoEvents) {});
+  for (const std::uint64_t taken : {0u, 1u, 2u}) {  // timer, wake-up, what was watched
+    EXPECT_TRUE(in_child([&] {
+      Faults faults;
+      faults.on(Call::epoll_ctl, Fault::fail(ENOSPC), {.skip = taken});
+      try {
+        ours->reinit_after_fork();
+        return false;
+      } catch (const std::system_error& e) {
+        return e.code() == std::error_code(ENOSPC, std::system_category());
+      }
+    })) << taken;
+  }
+}
+
 TEST_F(ForkTest, AfterReinitWhatTheChildStopsWatchingTheParentStillWatches) {
   SocketPair pair;
   std::string received;

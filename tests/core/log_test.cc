@@ -135,6 +135,20 @@ TEST_F(LogTest, WritesDebugLinesToStandardErrorWhenAskedTo) {
   EXPECT_NE(::testing::internal::GetCapturedStderr().find("a detail"), std::string::npos);
 }
 
+TEST_F(LogTest, NamesEachLevelOnStandardError) {
+  log::set_sink({});
+  log::set_level(Level::debug);
+  ::testing::internal::CaptureStderr();
+  for (const Level level : {Level::debug, Level::info, Level::warning, Level::error}) {
+    log::write(level, "a line");
+  }
+  spdlog::get("millrace")->flush();
+  const std::string written = ::testing::internal::GetCapturedStderr();
+  for (const char* name : {"debug", "info", "warning", "error"}) {
+    EXPECT_NE(written.find(name), std::string::npos) << name << " is missing in\n" << written;
+  }
+}
+
 // In a process of its own: the logger is looked up at the first line.
 TEST_F(LogTest, UsesTheLoggerNamedMillraceThatTheApplicationHasRegistered) {
   const auto program = [] {

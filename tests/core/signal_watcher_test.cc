@@ -226,6 +226,20 @@ TEST_F(SignalWatcherTest, LeavesNothingBehindWhenTheProcessIsOutOfDescriptors) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST_F(SignalWatcherTest, LeavesNothingBehindWhenEpollHasNoRoom) {
+  const auto before = open_descriptors();
+  Faults faults;
+  faults.on(Call::epoll_ctl, Fault::fail(ENOSPC));
+  EXPECT_THROW(SignalWatcher(loop(), {SIGUSR1}, [](int) {}), std::system_error);
+  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_EQ(open_descriptors(), before);
+  int calls = 0;
+  const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
+  ::raise(SIGUSR1);
+  turns(1);
+  EXPECT_EQ(calls, 1);
+}
+
 TEST_F(SignalWatcherTest, MovesWithItsCallback) {
   int calls = 0;
   SignalWatcher first(loop(), {SIGUSR1}, [&](int) { ++calls; });

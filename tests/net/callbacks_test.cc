@@ -1,4 +1,6 @@
 // Callbacks, HandlerFactory and what ConnectionHandler does by itself.
+#include <millrace/client.h>
+
 #include "support/one_peer_test.h"
 
 #include <memory>
@@ -146,6 +148,44 @@ TEST_F(CallbacksTest, ASwitchedConnectionStillOwnsTheHandlerOfItsFactory) {
   peer.close();
   ASSERT_TRUE(run_until([&] { return other.closed == 1; }));
   EXPECT_EQ(events, (Events{"made", "destroyed"}));
+}
+
+TEST_F(CallbacksTest, OnConnectFailedMayBeLeftOutInEitherForm) {
+  struct Quiet : ConnectionHandler {
+    void on_data(Connection&, ReceiveBuffer&) override {}
+  };
+  RawSocket closed = RawSocket::listen();
+  const SocketAddress address = closed.address();
+  closed.close();
+  Quiet quiet;
+  Client lambdas(loop(), Callbacks{});
+  Client handler(loop(), quiet);
+  for (Client* client : {&lambdas, &handler}) {
+    client->connect(address);
+    EXPECT_TRUE(run_until([&] { return client->state() == Client::State::idle; }));
+  }
+}
+
+using CallbacksDeathTest = CallbacksTest;
+
+TEST_F(CallbacksDeathTest, NoHandlerAtAllIsTheCallersMistake) {
+  using Owned = std::unique_ptr<ConnectionHandler>;
+  EXPECT_DEATH(Server(loop(), Owned()), "a Server needs a handler");
+  EXPECT_DEATH(Server(loop(), HandlerFactory()), "a Server needs a handler");
+  EXPECT_DEATH(Client(loop(), Owned()), "a Client needs a handler");
+  EXPECT_DEATH(Listener(loop(), SocketAddress::loopback(0), {}), "a Listener needs a callback");
+}
+
+TEST_F(CallbacksDeathTest, AFactoryThatReturnsNothingIsTheCallersMistake) {
+  EXPECT_DEATH(
+      {
+        EventLoop own;
+        Server nobody(own, HandlerFactory([] { return nullptr; }));
+        nobody.listen(SocketAddress::loopback(0));
+        const RawSocket guest = RawSocket::connect_to(nobody.address());
+        own.run_once();
+      },
+      "a HandlerFactory returned no handler");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // set_handler(): the protocol changes in mid-stream and no byte is lost, doubled or out of order.
 #include "support/one_peer_test.h"
 
+#include <cerrno>
 #include <memory>
 #include <string>
 #include <vector>
@@ -282,6 +283,25 @@ TEST_F(ConnectionHandlerSwitchTest, SwitchedInOnPeerEndTheNewHandlerIsToldOfTheE
   ASSERT_TRUE(run_until([&] { return other.closed == 1; }));
   EXPECT_EQ(other.events, (Events{"end", "close"}));
   EXPECT_EQ(recorder.events, (Events{"open", "end"}));
+}
+
+// The flush of the iteration finds that it cannot send, and what has arrived since the I/O phase.
+TEST_F(ConnectionHandlerSwitchTest, TheRestGoesToTheNewHandlerThoughSendingHasFailed) {
+  Recorder other;
+  recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
+    in.consume(8);
+    hand_over(c, other, recorder);
+  };
+  start();
+  Faults faults;
+  loop().post([&] {
+    peer.send_all("upgrade!new protocol");
+    faults.on(Call::send, Fault::fail(EPIPE));
+    connection().send("into the void");
+  });
+  ASSERT_TRUE(run_until([&] { return other.closed == 1; }));
+  EXPECT_EQ(other.received, "new protocol");
+  EXPECT_EQ(other.reasons[0], std::errc::broken_pipe);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // What can be asked of a connection.
 #include "support/one_peer_test.h"
 
+#include <cerrno>
 #include <set>
 #include <string>
 #include <vector>
@@ -224,6 +225,14 @@ TEST_F(ConnectionStatsTest, TheNativeHandleIsTheSocket) {
             0);
   EXPECT_EQ(no_delay, 1) << "the default of SocketOptions";
   EXPECT_EQ(&connection().loop(), &loop());
+}
+
+TEST_F(ConnectionStatsTest, WhatTheKernelRefusesToTellIsMissing) {
+  start();
+  Faults faults;
+  faults.on(Call::getsockopt, Fault::fail(ENOPROTOOPT));
+  EXPECT_FALSE(connection().tcp_info());
+  EXPECT_TRUE(connection().tcp_info()) << "asked again";
 }
 
 }  // namespace

@@ -50,6 +50,48 @@ TEST_F(OutOfMemoryTest, ASendThatCannotBeQueuedClosesWithEnomemAndDoesNotThrow) 
   EXPECT_EQ(recorder.reasons[0], std::errc::not_enough_memory);
 }
 
+// A large frame is received straight into a block that grows with it.
+TEST_F(OutOfMemoryTest, WhatCannotBeReceivedClosesWithEnomem) {
+  Mappings mappings;
+  recorder.when_data = [](Connection&, ReceiveBuffer& in) { in.expect(900'000); };
+  start();
+  feed(peer, pattern(1000));
+  ASSERT_TRUE(run_until([&] { return !connection().unconsumed().empty(); }));
+  mappings.refuse(true);
+  const std::string more = pattern(800'000);
+  ASSERT_TRUE(run_until([&] {
+    peer.send_some(more);
+    return recorder.closed == 1;
+  }));
+  EXPECT_EQ(recorder.reasons[0], std::errc::not_enough_memory);
+  EXPECT_EQ(recorder.detail, "no memory to receive into");
+}
+
+TEST_F(OutOfMemoryTest, WhatIsLeftUnconsumedAndCannotBeKeptClosesWithEnomem) {
+  Mappings mappings;
+  recorder.when_data = [&](Connection&, ReceiveBuffer&) { mappings.refuse(true); };
+  start();
+  peer.send_all("left over");
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons[0], std::errc::not_enough_memory);
+  EXPECT_EQ(recorder.detail, "no memory to keep what was received");
+}
+
+TEST_F(OutOfMemoryTest, AReasonThatCannotBeKeptBecomesEnomem) {
+  ServerOptions options;
+  options.connection.limits.send_queue_bytes = 100'000;
+  start(options);
+  const std::string large(100'001, 'x');
+  {
+    const NoMemory none;
+    EXPECT_FALSE(connection().send(large));
+    EXPECT_TRUE(none.reached());
+  }
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons[0], std::errc::not_enough_memory);
+  EXPECT_EQ(recorder.detail, "");
+}
+
 // How many allocations of an accept succeed.
 class AcceptWithoutMemoryTest : public OutOfMemoryTest,
                                 public ::testing::WithParamInterface<std::uint64_t> {};

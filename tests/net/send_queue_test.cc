@@ -251,6 +251,19 @@ TEST_F(SendQueueTest, AFewBytesThatHaveToWaitHoldNoLargeBlock) {
   queue.check_invariants();
 }
 
+TEST_F(SendQueueTest, WithoutMemoryForASmallBlockTheLargeOneIsHeld) {
+  StreamPair pair;
+  append(std::string(20'000, 'x'));
+  Faults faults;
+  faults.on(Call::send, Fault::shorten(19'900));
+  mappings.refuse(true);
+  EXPECT_TRUE(flush(pair.ours.fd()).blocked);
+  mappings.refuse(false);
+  EXPECT_EQ(queue.bytes(), 100u);
+  EXPECT_EQ(queue.last()->capacity, kBlock);
+  queue.check_invariants();
+}
+
 TEST_F(SendQueueTest, WithoutMemoryItThrowsAndStaysInOrder) {
   StreamPair pair;
   append(std::string(kBlock, 'x'));
