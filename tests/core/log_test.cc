@@ -1,8 +1,10 @@
+#include <millrace/event_loop.h>
 #include <millrace/log.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <future>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
@@ -98,6 +100,26 @@ TEST_F(LogTest, ASinkThatThrowsHarmsNobody) {
   log::set_sink([this](Level level, std::string_view line) { lines.emplace_back(level, line); });
   log::write(Level::error, "kept");
   EXPECT_EQ(lines, (std::vector<Line>{{Level::error, "kept"}}));
+}
+
+TEST_F(LogTest, ASinkThatBlocksHoldsUpOnlyWhoLogs) {
+  std::promise<void> entered, release;
+  log::set_sink([&](Level, std::string_view) {
+    entered.set_value();
+    release.get_future().wait();
+  });
+  std::thread logger([] { log::write(Level::error, "into a full pipe"); });
+  entered.get_future().wait();
+  log::set_level(Level::error);
+  EXPECT_FALSE(log::enabled(Level::warning));
+  log::write(Level::warning, "not written, so that it waits for nobody");
+  EventLoop loop;
+  bool served = false;
+  loop.post([&] { served = true; });
+  loop.run_once(0ms);
+  EXPECT_TRUE(served);
+  release.set_value();
+  logger.join();
 }
 
 TEST_F(LogTest, ASinkMayReplaceItselfAndWhatItLogsIsDropped) {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <memory>
 #include <system_error>
 #include <thread>
@@ -13,6 +14,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 namespace millrace::test {
 namespace {
@@ -114,6 +116,21 @@ TEST(Mailbox, EachSleepIsEndedByAWriteOfItsOwn) {
     box.take(batch);
     EXPECT_EQ(batch.size(), 1u);
   }
+}
+
+// Nobody but us writes to it, but a full counter must not cost a wake-up: it is readable.
+TEST(Mailbox, ADescriptorWhoseCounterIsFullWakesAllTheSame) {
+  Mailbox box;
+  const std::uint64_t full = UINT64_MAX - 1;
+  ASSERT_EQ(::write(box.wake_fd(), &full, sizeof full), static_cast<ssize_t>(sizeof full));
+  ASSERT_TRUE(box.prepare_to_sleep());
+  EXPECT_TRUE(box.post([] {}));
+  EXPECT_TRUE(readable(box.wake_fd()));
+  EXPECT_TRUE(box.pending());
+  box.awake();
+  Tasks batch;
+  box.take(batch);
+  EXPECT_EQ(batch.size(), 1u);
 }
 
 TEST(Mailbox, StopKeepsErrno) {

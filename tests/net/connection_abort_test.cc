@@ -1,9 +1,13 @@
 // abort(), and every way of ending in every state: on_close once, with the right reason.
 #include "support/one_peer_test.h"
+#include "support/sockets.h"
 
+#include <cerrno>
 #include <string>
 #include <tuple>
 #include <vector>
+
+#include <sys/socket.h>
 
 namespace millrace::test {
 namespace {
@@ -31,6 +35,33 @@ TEST_F(ConnectionAbortTest, AbortPassesOnReasonAndDetail) {
   ASSERT_TRUE(until_closed());
   EXPECT_EQ(recorder.reasons[0], std::errc::protocol_error);
   EXPECT_EQ(recorder.detail, "a bad header");
+}
+
+TEST_F(ConnectionAbortTest, AbortAfterTheOwnEndStillResets) {
+  start();
+  connection().end();
+  ASSERT_TRUE(sees_end(peer));
+  connection().abort();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons[0], error::aborted);
+  EXPECT_EQ(socket_option(peer.fd(), SOL_SOCKET, SO_ERROR), EPIPE)
+      << "what the kernel makes of a reset for who has seen the end";
+}
+
+// The bytes arrive after the I/O phase of the iteration in which the timer ends the connection.
+TEST_F(ConnectionAbortTest, WhatHasArrivedBeforeATimerEndsTheConnectionIsNotDelivered) {
+  for (const bool by_abort : {false, true}) {
+    start();
+    const Timer timer = loop().after(0ms, [&] {
+      peer.send_all("too late");
+      by_abort ? connection().abort() : connection().close();
+    });
+    const int closed = recorder.closed + 1;
+    loop().run_once(0ms);
+    peer.close();
+    ASSERT_TRUE(until_closed(closed));
+    EXPECT_EQ(recorder.received, "");
+  }
 }
 
 TEST_F(ConnectionAbortTest, AbortFromOutsideTakesEffectInTheSameIteration) {

@@ -71,6 +71,19 @@ TEST_F(ServerOptionsTest, TheUserTimeoutIsTheKernelsUnlessGiven) {
   EXPECT_EQ(accepted_option(options, IPPROTO_TCP, TCP_USER_TIMEOUT), 12'345);
 }
 
+TEST_F(ServerOptionsTest, APeerThatVanishedIsFoundByTheUserTimeout) {
+  ServerOptions options;
+  options.listen.socket.user_timeout = 300ms;
+  Server server(loop(), recorder, options);
+  server.listen(SocketAddress::loopback(0));
+  RawSocket peer = RawSocket::connect_to(server.address());
+  ASSERT_TRUE(run_until([&] { return recorder.opened == 1; }));
+  if (!peer.vanish()) GTEST_SKIP() << "needs the privilege to make a peer vanish";
+  recorder.last->send("is anybody there?");
+  ASSERT_TRUE(run_until([&] { return recorder.closed == 1; }, 60s));
+  EXPECT_EQ(recorder.reasons[0], std::errc::timed_out);
+}
+
 TEST_F(ServerOptionsTest, WhatIsInheritedCostsNoSystemCallPerConnection) {
   ServerOptions options;
   options.listen.socket = {.no_delay = true,
