@@ -162,9 +162,9 @@ bool Server::Core::drained() {
 }
 
 void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done) {
+  if (done) drain_done_.push_back(std::move(done));  // first: without memory nothing has happened
   stop_accepting();
   if (!std::exchange(draining_, true)) drained_ = {};
-  if (done) drain_done_.push_back(std::move(done));
   for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) c->drain();
   // With nothing to wait for through the timer too: the result never comes from inside this call.
   drain_timer_.start(drained() ? std::chrono::milliseconds(0) : deadline);
