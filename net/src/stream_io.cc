@@ -69,9 +69,10 @@ IoResult stream_peek(int fd) noexcept {
 
 void stream_reset(int fd, bool copied) noexcept {
   const linger reset{1, 0};
-  sys::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  const bool refused = sys::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) != 0;
   const sockaddr nowhere{AF_UNSPEC, {}};
-  if (copied) sys::connect(fd, &nowhere, sizeof nowhere);  // disconnects, with RST
+  // Disconnects, with RST.
+  if (copied || refused) sys::connect(fd, &nowhere, sizeof nowhere);
 }
 
 }  // namespace millrace
