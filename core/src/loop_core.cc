@@ -338,10 +338,11 @@ void LoopCore::cancel_timer(TimerNode& node) noexcept {
 
 void LoopCore::add_target() {
   // Room for all of them in each list, so that neither asking for a flush nor burying can fail.
-  ++targets_;
+  const std::size_t targets = targets_ + 1;
   for (auto* list : {&flush_list_, &flush_now_, &buried_targets_}) {
-    if (list->capacity() < targets_) list->reserve(targets_ * 2);
+    if (list->capacity() < targets) list->reserve(targets * 2);
   }
+  targets_ = targets;  // not if there was no memory
 }
 
 void LoopCore::request_flush(IoTarget& target) noexcept {

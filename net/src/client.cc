@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <new>
 #include <random>
 #include <stdexcept>
 #include <utility>
@@ -36,7 +37,7 @@ class Client::Core final : public ConnectionOwner, public Mortal {
       : ConnectionOwner(options.connection),
         loop_(loop),
         options_(options),
-        retry_timer_(loop, [this] { attempt(); }),
+        retry_timer_(loop, [this] { attempt_again(); }),
         cancelled_timer_(loop, [this] { report_cancelled(); }) {
     MILLRACE_CHECK(options.reconnect.jitter >= 0 && options.reconnect.jitter <= 1,
                    "ReconnectOptions::jitter is a share between 0 and 1");
@@ -59,6 +60,7 @@ class Client::Core final : public ConnectionOwner, public Mortal {
 
  private:
   void attempt();
+  void attempt_again();
   void handle_result(UniqueFd socket, std::error_code failure);
   void handle_failure(std::error_code why);
   void report_cancelled();
@@ -93,6 +95,16 @@ void Client::Core::attempt() {
       Connector::start(loop_, address_, options_, [this](UniqueFd socket, std::error_code failure) {
         handle_result(std::move(socket), failure);
       });
+}
+
+// Nobody calls this who could be told by an exception: an attempt that finds no memory has failed
+// like any other, and the next one follows.
+void Client::Core::attempt_again() {
+  try {
+    attempt();
+  } catch (const std::bad_alloc&) {
+    handle_failure(std::make_error_code(std::errc::not_enough_memory));
+  }
 }
 
 void Client::Core::handle_result(UniqueFd socket, std::error_code failure) {
