@@ -112,6 +112,7 @@ std::size_t ConnectionCore::low_watermark() const noexcept {
 
 void ConnectionCore::handle_exception(std::string_view kind) noexcept {
   services().report_exception(std::current_exception(), kind);
+  if (ended()) return;  // out of on_close: how it ends is settled
   // What it had queued may be half of something: the peer must not take it for the whole.
   set(kReset);
   fail(error::handler_exception);

@@ -45,7 +45,8 @@ class ConnectionHandler {
   // is still there at the deadline is aborted with error::drain_deadline.
   virtual void on_drain(Connection& c) { c.close(); }
   // The last callback, exactly once for each on_open. No error: an orderly end. `c` may still be
-  // asked (peer(), stats(), close_detail()); what it is told to do has no effect.
+  // asked (peer(), stats(), close_detail()); what it is told to do has no effect, and what this
+  // throws is reported and changes nothing.
   virtual void on_close(Connection&, std::error_code /*why*/) {}
   // Only of a Client: no connection could be made, so that there will be no on_open and no
   // on_close.
