@@ -12,13 +12,19 @@ namespace {
 thread_local constinit std::uint64_t taken = 0;
 thread_local constinit bool limited = false;
 thread_local constinit bool refused = false;
-thread_local constinit std::uint64_t left = 0;  // while limited
+// While limited:
+thread_local constinit std::uint64_t left = 0;
+thread_local constinit std::uint64_t refusals_left = 0;
 
 void* take(std::size_t bytes, std::size_t alignment) {
   if (limited && kernel_depth == 0) {
-    refused = left == 0;
-    if (refused) throw std::bad_alloc();
-    --left;
+    if (left > 0) {
+      --left;
+    } else if (refusals_left > 0) {
+      --refusals_left;
+      refused = true;
+      throw std::bad_alloc();
+    }
   }
   if (kernel_depth == 0) ++taken;
   void* at = nullptr;
@@ -38,8 +44,9 @@ std::uint64_t Allocations::count() const noexcept {
   return taken - before_;
 }
 
-NoMemory::NoMemory(std::uint64_t after) noexcept {
+NoMemory::NoMemory(std::uint64_t after, std::uint64_t times) noexcept {
   left = after;
+  refusals_left = times;
   refused = false;
   limited = true;
 }

@@ -7,6 +7,7 @@
 //   EXPECT_EQ(allocations.count(), 0u);
 //
 //   NoMemory limit(3);      // the fourth from now on, and all after it, throw std::bad_alloc
+//   NoMemory limit(3, 1);   // the fourth alone
 //   loop.run_once(0ms);
 //   EXPECT_TRUE(limit.reached());
 #pragma once
@@ -28,7 +29,8 @@ class Allocations {
 // One at a time in a thread. What it does ends with it.
 class NoMemory {
  public:
-  explicit NoMemory(std::uint64_t after = 0) noexcept;
+  static constexpr std::uint64_t kForEver = ~std::uint64_t{0};
+  explicit NoMemory(std::uint64_t after = 0, std::uint64_t times = kForEver) noexcept;
   ~NoMemory();
   NoMemory(const NoMemory&) = delete;
   NoMemory& operator=(const NoMemory&) = delete;

@@ -11,14 +11,14 @@
 namespace millrace::test {
 
 // Counts the call; what a script says about it, if anything.
-std::optional<Fault> next_fault(Call call, int fd);
+std::optional<Fault> next_fault(Call call, int fd, int operation = 0);
 // What the product shall see of this reading of the monotonic clock.
 void adjust_clock(timespec& read);
 
 // Makes the call, as the script wants it.
 template <class Make>
-auto scripted_call(Call call, int fd, Make&& make) -> decltype(make()) {
-  const auto fault = next_fault(call, fd);
+auto scripted_call(Call call, int fd, Make&& make, int operation = 0) -> decltype(make()) {
+  const auto fault = next_fault(call, fd, operation);
   if (!fault || fault->error == 0) return make();
   if (fault->made) make();
   errno = fault->error;

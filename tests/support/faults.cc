@@ -29,7 +29,7 @@ std::atomic<bool> scripted{false};
 Decisions* random = nullptr;
 SimFaults chances;
 bool recording = false;
-std::vector<Call> calls;
+std::vector<RecordedCall> calls;
 std::vector<std::pair<std::size_t, Fault>> by_number;
 
 constexpr const char* kNames[] = {
@@ -92,13 +92,13 @@ const char* name_of(Call call) {
   return kNames[static_cast<std::size_t>(call)];
 }
 
-std::optional<Fault> next_fault(Call call, int fd) {
+std::optional<Fault> next_fault(Call call, int fd, int operation) {
   counts[static_cast<std::size_t>(call)].fetch_add(1, std::memory_order_relaxed);
   if (!scripted.load(std::memory_order_acquire)) return std::nullopt;
   const InKernel in_kernel;
   const std::lock_guard lock(mutex);
   if (recording) {
-    calls.push_back(call);
+    calls.push_back({call, fd, operation});
     for (const auto& [number, fault] : by_number) {
       if (number == calls.size() - 1) return fault;
     }
@@ -150,7 +150,7 @@ void Faults::record() {
   scripted = true;
 }
 
-std::vector<Call> Faults::recorded() const {
+std::vector<RecordedCall> Faults::recorded() const {
   const std::lock_guard lock(mutex);
   return calls;
 }

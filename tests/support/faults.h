@@ -65,6 +65,13 @@ struct Fault {
   static Fault shorten(std::size_t bytes) { return {0, bytes}; }
 };
 
+// A call that was made, or would have been.
+struct RecordedCall {
+  Call call;
+  int fd = -1;
+  int operation = 0;  // of epoll_ctl
+};
+
 struct When {
   int fd = -1;             // -1: any
   std::uint64_t skip = 0;  // calls that go through before
@@ -84,7 +91,7 @@ class Faults {
   void at_random(Decisions& decisions, const SimFaults& chances);
   // From now on keeps which calls are made, in order. One thread.
   void record();
-  std::vector<Call> recorded() const;
+  std::vector<RecordedCall> recorded() const;
   // While recording: the call with this number in recorded(), counted from 0, meets the fault.
   void on_number(std::size_t number, Fault fault);
 

@@ -146,11 +146,12 @@ int __wrap_epoll_create1(int flags) {
 }
 
 int __wrap_epoll_ctl(int ep, int op, int fd, epoll_event* event) {
-  return scripted_call(Call::epoll_ctl, fd, [&] {
+  const auto make = [&] {
     return dispatch(
         SimKernel::owns(ep), [&](SimKernel& k) { return k.epoll_ctl(ep, op, fd, event); },
         [&] { return __real_epoll_ctl(ep, op, fd, event); });
-  });
+  };
+  return scripted_call(Call::epoll_ctl, fd, make, op);
 }
 
 int __wrap_epoll_pwait2(int ep, epoll_event* events, int max, const timespec* timeout,

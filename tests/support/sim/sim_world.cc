@@ -55,15 +55,21 @@ bool SimWorld::run_a_loop() {
   return true;
 }
 
+// So that time comes to it.
+void SimWorld::come_to(TimePoint when) {
+  const InKernel in_kernel;
+  kernel_.at(when, [] {});
+}
+
 void SimWorld::run_for(Duration length) {
   const TimePoint end = kernel_.now() + length;
-  kernel_.at(end, [] {});  // so that time comes to it
+  come_to(end);
   while (kernel_.now() < end && problems_.empty()) step();
 }
 
 bool SimWorld::run_until(const std::function<bool()>& done, Duration limit) {
   const TimePoint end = kernel_.now() + limit;
-  kernel_.at(end, [] {});
+  come_to(end);
   while (!done()) {
     if (kernel_.now() >= end || !problems_.empty()) return false;
     step();
@@ -72,11 +78,13 @@ bool SimWorld::run_until(const std::function<bool()>& done, Duration limit) {
 }
 
 void SimWorld::opened(Connection& c) {
+  const InKernel in_kernel;
   if (is_live(c)) problem("on_open of a connection that is open already");
   live_.push_back(&c);
 }
 
 void SimWorld::closed(Connection& c) {
+  const InKernel in_kernel;
   if (!is_live(c)) problem("on_close of a connection that is not open");
   std::erase(live_, &c);
 }
@@ -93,12 +101,14 @@ void SimWorld::check_spinning() {
   const std::uint64_t progress = kernel_.events_run() + kernel_.bytes_moved();
   if (std::exchange(progress_seen_, progress) != progress) turns_at_event_ = turns_;
   if (turns_ - turns_at_event_ <= kTurnsPerEvent) return;
+  const InKernel in_kernel;
   problem(std::to_string(kTurnsPerEvent) + " turns of the loops while nothing happened: they spin");
   turns_at_event_ = turns_;
 }
 
 // All loops sleep: whatever waits must have somebody who will wake for it.
 void SimWorld::check_asleep() {
+  const InKernel in_kernel;
   for (Connection* c : live_) {
     const ConnectionCore& core = ConnectionCore::of(*c);
     const auto watched = kernel_.interest(c->loop().backend_fd(), core.fd());

@@ -36,6 +36,7 @@ class SimWorld {
   EventLoop& add_loop();
   EventLoop& loop(std::size_t index) { return *loops_[index]; }
   std::size_t loop_count() const { return loops_.size(); }
+  void remove_loops() { loops_.clear(); }  // whatever uses them must be gone
 
   // Lets one thing happen. False: nothing will, ever, by itself.
   bool step();
@@ -58,6 +59,7 @@ class SimWorld {
 
  private:
   bool run_a_loop();
+  void come_to(TimePoint when);
   void check_asleep();
   void check_spinning();
 
