@@ -137,8 +137,9 @@ TimerNode* TimerWheel::pop_due() noexcept {
     }
     --size_;
     // The next one is needed when the callback of this one has returned. Its first cache line is on
-    // its way, because unlink() writes to it; ask for the rest as well.
-    const auto* next = reinterpret_cast<const char*>(&due_.front());
+    // its way, because unlink() writes to it; ask for the rest as well. Of the last one that is the
+    // list itself, which is no node.
+    const auto* next = reinterpret_cast<const char*>(due_.next);
     __builtin_prefetch(next + 64);
     __builtin_prefetch(next + 128);
     return &node;
