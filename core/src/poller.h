@@ -56,9 +56,11 @@ class Poller {
   void prefetch(int index) const noexcept {
     if (index >= kEventsPerWait) return;
     const std::uint64_t data = events_[static_cast<std::size_t>(index)].data.u64;
-    const auto* slot = reinterpret_cast<const char*>(data & kAddressMask);
-    __builtin_prefetch(slot);  // of an old event, or of none: a prefetch cannot fault
-    __builtin_prefetch(slot + 64);
+    // Of an old event, or of none: a prefetch cannot fault, but pointers may only be added to where
+    // there is an object.
+    const std::uint64_t slot = data & kAddressMask;
+    __builtin_prefetch(reinterpret_cast<const void*>(slot));
+    __builtin_prefetch(reinterpret_cast<const void*>(slot + 64));
   }
   // Starts over with a new epoll instance and no registrations, in a forked child.
   void reopen();
