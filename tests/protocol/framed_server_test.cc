@@ -95,6 +95,17 @@ TEST_F(FramedServerTest, EchoesFramesOfEverySize) {
   EXPECT_EQ(back, stream);
 }
 
+TEST_F(FramedServerTest, HoldsNoMemoryForAConnectionBetweenFrames) {
+  FramedServer server(loop(),
+                      {.on_frame = [](FramedConnection& c, ByteView f) { c.send_frame(f); }});
+  RawSocket peer = connect(server);
+  for (const std::string& sent : {frame("one"), frame(std::string(100'000, 'x')), frame("")}) {
+    peer.send_all(sent);
+    EXPECT_EQ(receive(peer, sent.size()), sent);
+    EXPECT_TRUE(run_until([&] { return loop().services().blocks().live_blocks() == 0; }));
+  }
+}
+
 TEST_F(FramedServerTest, CutsTheSameFramesOutOfOneByteAtATime) {
   Faults faults;
   FramedServer server(loop(), keep());
