@@ -240,7 +240,9 @@ void LoopCore::flush() {
   // Those who ask during this phase get their turn in the next iteration: two connections that
   // write to each other must not keep the loop here.
   std::swap(flush_list_, flush_now_);
-  for (IoTarget* target : flush_now_) {
+  // By index: a callback that makes a target may move the list (add_target()).
+  for (std::size_t i = 0; i < flush_now_.size(); ++i) {
+    IoTarget* target = flush_now_[i];
     target->flush_requested_ = false;
     if (target->buried_) continue;
     try {

@@ -162,8 +162,10 @@ bool Server::Core::drained() {
 }
 
 void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done) {
-  if (done) drain_done_.push_back(std::move(done));  // first: without memory nothing has happened
+  // Room first, of both: without memory nothing has happened.
+  drain_done_.reserve(drain_done_.size() + 1);
   stop_accepting();
+  if (done) drain_done_.push_back(std::move(done));
   if (!std::exchange(draining_, true)) drained_ = {};
   for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) c->drain();
   // With nothing to wait for through the timer too: the result never comes from inside this call.

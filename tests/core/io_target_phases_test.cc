@@ -227,6 +227,23 @@ TEST_F(IoTargetPhasesTest, WhatHandlersThrowGoesToTheHook) {
   EXPECT_EQ(other->flushes, 1) << "the others have their turn";
 }
 
+TEST_F(IoTargetPhasesTest, AFlushThatMakesManyOthersDisturbsNoneThatIsStillDue) {
+  std::vector<Probe*> probes;
+  for (int i = 0; i < 10; ++i) probes.push_back(make());
+  std::vector<Probe*> made;
+  for (Probe* probe : probes) {
+    probe->when_flushed = [&] {
+      for (int i = 0; i < 1000; ++i) made.push_back(make());
+    };
+    probe->request_flush();
+  }
+  turns(1);
+  for (Probe* probe : probes) EXPECT_EQ(probe->flushes, 1);
+  for (Probe* probe : probes) probe->bury();
+  for (Probe* probe : made) probe->bury();
+  turns(1);
+}
+
 TEST_F(IoTargetPhasesTest, ManyAreFlushedAndBuriedAtOnce) {
   constexpr int kProbes = 3000;
   std::vector<Probe*> probes;

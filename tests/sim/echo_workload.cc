@@ -69,9 +69,10 @@ void Mischief::perform(Connection& c, Side& side) {
     default:
       c.pause_reading();
       // Somebody else lets it go on, much later.
-      return c.loop().post([ref = c.ref()] {
+      c.loop().post([ref = c.ref()] {
         if (Connection* there = ref.get()) there->resume_reading();
       });
+      return;
   }
 }
 
@@ -121,6 +122,7 @@ class EchoWorkload {
   SimWorld world;
   Mischief mischief;
   bool ending = false;  // no more mischief
+  bool draining = false;  // the server
   std::uint64_t bytes = 0;
 
  private:
@@ -168,6 +170,7 @@ void EchoHandler::on_open(Connection& c) {
   workload_.world.opened(c);
   const std::uint64_t stream = client_ ? c.local().port() : c.peer().port();
   Side& side = workload_.new_side(stream, client_);
+  side.was_drained = !client_ && workload_.draining;
   auto& state = c.emplace_context<State>(&side, client_ ? workload_.wanted_bytes() : 0,
                                          Timer(c.loop(), [ref = c.ref()] {
                                            if (Connection* there = ref.get())
@@ -353,6 +356,7 @@ Side* EchoWorkload::other_side(const Side& side) {
 }
 
 void EchoWorkload::start_server() {
+  draining = false;
   server_ = std::make_unique<Server>(world.loop(0), server_handler_, options_);
   for (int attempts = 0; attempts < 100; ++attempts) {
     try {
@@ -436,6 +440,7 @@ void EchoWorkload::act() {
     case 5:
       if (decisions.below(10) != 0) return;
       for (const auto& side : sides_) side->was_drained |= !side->is_client;
+      draining = true;
       server_->drain(std::chrono::milliseconds(decisions.below(5'000)));
       return;
     case 6:

@@ -76,7 +76,8 @@ class Answering final : public FramedHandler {
   void calm() { calm_ = true; }
   Side& side(Connection& c) { return *c.context<Side>(); }
 
-  void on_open(Connection& c) override { life_.open(c); }
+  void drains(bool now) { draining_ = now; }
+  void on_open(Connection& c) override { life_.open(c).was_drained = draining_; }
   void on_frame(FramedConnection& c, ByteView frame) override {
     const std::uint64_t id = id_of(frame);
     if (frame.text() != message(id, false)) {
@@ -130,6 +131,7 @@ class Answering final : public FramedHandler {
   Life life_;
   const bool in_order_;
   bool calm_ = false;
+  bool draining_ = false;  // its server
   std::vector<std::weak_ptr<std::unique_ptr<Timer>>> waiting_;
 };
 
@@ -261,6 +263,7 @@ SimOptions RequestWorkload::sim_options(Decisions& by) {
 }
 
 void RequestWorkload::start_server() {
+  answering_->drains(false);
   server_ = std::make_unique<FramedServer>(world_.loop(0), *answering_, server_options_);
   for (int attempts = 0; attempts < 100; ++attempts) {
     try {
@@ -305,6 +308,7 @@ void RequestWorkload::act() {
       for (Connection* c : world_.live()) {
         if (Side& side = *c->context<Side>(); !side.is_client) side.was_drained = true;
       }
+      answering_->drains(true);
       server_->drain(std::chrono::milliseconds(decisions_.below(1000)));
       break;
     case 2:

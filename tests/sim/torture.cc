@@ -125,33 +125,33 @@ bool Watch::send(Connection& c, std::size_t n, How how) {
   const std::string_view bytes = next_bytes(side, n);
   const auto taken = [&] { return c.queued_bytes() + c.stats().bytes_sent; };
   const std::uint64_t before = taken();
-  bool go_on = false;
+  SendResult result = SendResult::sent;
   switch (how) {
     case How::view:
     case How::kCount:
-      go_on = c.send(bytes);
+      result = c.send(bytes);
       break;
     case How::together:
-      go_on = c.send_together(bytes.substr(0, bytes.size() / 2), bytes.substr(bytes.size() / 2));
+      result = c.send_together(bytes.substr(0, bytes.size() / 2), bytes.substr(bytes.size() / 2));
       break;
     case How::owned:
-      go_on = c.send(std::string(bytes));
+      result = c.send(std::string(bytes));
       break;
     case How::shared:
-      go_on = c.send(SharedBytes(bytes));
+      result = c.send(SharedBytes(bytes));
       break;
     case How::writer: {
       SendWriter writer = c.writer(bytes.size());
       std::memcpy(writer.room().data(), bytes.data(), bytes.size());
-      go_on = writer.commit(bytes.size());
+      result = writer.commit(bytes.size());
       break;
     }
     case How::file:
-      go_on = c.send_file(file_with(side.stream, side.accepted, bytes.size()), 0, bytes.size());
+      result = c.send_file(file_with(side.stream, side.accepted, bytes.size()), 0, bytes.size());
       break;
   }
   side.accepted += taken() - before;
-  return go_on;
+  return static_cast<bool>(result);
 }
 
 void Watch::allow(std::error_code why) {
