@@ -10,7 +10,6 @@
 #include <millrace/error.h>
 #include <millrace/framed_client.h>
 #include <millrace/framed_server.h>
-#include <millrace/log.h>
 #include <millrace/loop_services.h>
 #include <millrace/server.h>
 #include <millrace/timer.h>
@@ -38,7 +37,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kSeeds = 3;
+constexpr std::uint64_t kSeeds = 5;
 constexpr std::size_t kMuch = 10'000'000;
 const SocketAddress kAddress = SocketAddress::loopback(7000);
 const SocketAddress kFramedAddress = SocketAddress::loopback(7001);
@@ -60,9 +59,9 @@ enum class Place {
   accept,
   kCount
 };
-constexpr const char* kPlaces[] = {"OnOpen",       "OnData",    "OnDrained",       "OnPeerEnd",
-                                   "OnClose",      "OnFrame",   "Timer",           "PostedTask",
-                                   "DeferredTask", "ConnectOk", "OnConnectFailed", "HandlerFactory"};
+constexpr const char* kPlaces[] = {
+    "OnOpen", "OnData",     "OnDrained",    "OnPeerEnd", "OnClose",         "OnFrame",
+    "Timer",  "PostedTask", "DeferredTask", "ConnectOk", "OnConnectFailed", "HandlerFactory"};
 static_assert(std::size(kPlaces) == static_cast<std::size_t>(Place::kCount));
 
 bool is_callback_of_connection(Place place) {
@@ -410,12 +409,11 @@ void Stage::switch_handler(Connection& c) {
 
 void Stage::start_timers(Connection& c) {
   for (int i = 0; i < 4; ++i) {
-    action_timers_.push_back(
-        std::make_unique<Timer>(loop_, [this, i, ref = c.ref()] {
-          if (i == 1) problem("a cancelled timer fires");
-          if (Connection* there = ref.get()) send(*there, 1);
-          action_timers_[static_cast<std::size_t>(i)].reset();  // the running one
-        }));
+    action_timers_.push_back(std::make_unique<Timer>(loop_, [this, i, ref = c.ref()] {
+      if (i == 1) problem("a cancelled timer fires");
+      if (Connection* there = ref.get()) send(*there, 1);
+      action_timers_[static_cast<std::size_t>(i)].reset();  // the running one
+    }));
     action_timers_.back()->start(std::chrono::milliseconds(i));
   }
   action_timers_[1]->cancel();
@@ -542,7 +540,7 @@ void Stage::check_side(const Side& side) {
   const auto allowed = reasons_for(side);
   if (std::find(allowed.begin(), allowed.end(), side.why) == allowed.end()) {
     problem(std::string(side.is_client ? "client" : "server") + " side of " +
-            (&side == target_side_             ? "the target"
+            (&side == target_side_           ? "the target"
              : side.stream == victim_stream_ ? "the victim"
                                              : "the bystander") +
             " ended so: " + (side.why ? side.why.message() : std::string("in order")));
@@ -566,8 +564,7 @@ std::vector<std::error_code> Stage::reasons_for(const Side& side) const {
   const bool of_victim = side.stream == victim_stream_;
   // on_close has come: what follows changes nothing.
   if (is_target && place_ == Place::close) return {in_order};
-  const bool is_targets_peer =
-      target_side_ && side.stream == target_side_->stream && !is_target;
+  const bool is_targets_peer = target_side_ && side.stream == target_side_->stream && !is_target;
   switch (action_.effect) {
     case Effect::none:
       break;
@@ -614,8 +611,7 @@ std::vector<std::error_code> Stage::reasons_for(const Side& side) const {
 
 class ActionMatrixTest : public ::testing::TestWithParam<int> {
  protected:
-  void SetUp() override { log::set_level(log::Level::off); }
-  void TearDown() override { log::set_level(log::Level::warning); }
+  QuietLog quiet_;
 };
 
 TEST_P(ActionMatrixTest, EveryActionKeepsAllPromises) {

@@ -4,7 +4,6 @@
 // there is memory again the loop serves again.
 #include <millrace/client.h>
 #include <millrace/error.h>
-#include <millrace/log.h>
 #include <millrace/server.h>
 
 #include "support/allocations.h"
@@ -33,10 +32,6 @@ constexpr const char* kSources[] = {"operator new", "mmap", "mremap"};
 
 class AllocationTortureTest : public ::testing::TestWithParam<std::size_t> {
  protected:
-  void SetUp() override {
-    log::set_sink([](log::Level, std::string_view) {});  // formatted, and not shown
-  }
-  void TearDown() override { log::set_sink({}); }
   const ScenarioKind& kind() const { return scenarios()[GetParam()]; }
 
   struct Result {
@@ -50,7 +45,7 @@ class AllocationTortureTest : public ::testing::TestWithParam<std::size_t> {
     std::optional<Faults> faults;
     TortureOptions options;
     options.reasons = reasons();
-    options.arm = [&] {
+    options.arm = [&](SimWorld&) {
       if (source == Source::operator_new) {
         limit.emplace(n, times);
         return;
@@ -84,18 +79,14 @@ class AllocationTortureTest : public ::testing::TestWithParam<std::size_t> {
   }
 
  private:
-  static Call call_of(Source source) {
-    return source == Source::mmap ? Call::mmap : Call::mremap;
-  }
+  static Call call_of(Source source) { return source == Source::mmap ? Call::mmap : Call::mremap; }
   static std::vector<std::error_code> reasons() {
-    return {std::make_error_code(std::errc::not_enough_memory),
-            system_error_code(ENOMEM),
+    return {std::make_error_code(std::errc::not_enough_memory), system_error_code(ENOMEM),
             // A handler's own allocation, and what the other end hears of it.
-            error::handler_exception,
-            system_error_code(ECONNRESET),
-            system_error_code(EPIPE)};
+            error::handler_exception, system_error_code(ECONNRESET), system_error_code(EPIPE)};
   }
 
+  QuietLog quiet_;
   std::set<std::string> goals_;
 };
 
@@ -107,8 +98,8 @@ TEST_P(AllocationTortureTest, MemoryMayEndAnywhere) {
     for (const std::uint64_t times : {std::uint64_t{1}, NoMemory::kForEver}) {
       bool reached = true;
       for (std::uint64_t n = 0; reached; ++n, ++runs) {
-        const std::string where = std::string(kind().name) + ", " + kSources[source] +
-                                  " number " + std::to_string(n) +
+        const std::string where = std::string(kind().name) + ", " + kSources[source] + " number " +
+                                  std::to_string(n) +
                                   (times == 1 ? " fails" : " and all that follow fail");
         note.set(where);
         const Result result = run_with(static_cast<Source>(source), n, times);

@@ -2,25 +2,28 @@
 // page says the outside can bring about. Whatever fails: set-up says so, or the run goes on; at
 // most one connection suffers, no byte is wrong, nothing is left open and no loop spins.
 #include <millrace/error.h>
-#include <millrace/log.h>
 
 #include "support/faults.h"
 #include "torture.h"
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <iostream>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include <sys/epoll.h>
-
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
 
 namespace millrace::test {
 namespace {
+
+using namespace std::chrono_literals;
 
 // What a call may say.
 struct Way {
@@ -115,10 +118,6 @@ bool names(const std::string& text, Call call) {
 
 class SyscallTortureTest : public ::testing::TestWithParam<std::size_t> {
  protected:
-  void SetUp() override {
-    log::set_sink([](log::Level, std::string_view) {});  // formatted, and not shown
-  }
-  void TearDown() override { log::set_sink({}); }
   const ScenarioKind& kind() const { return scenarios()[GetParam()]; }
 
   // The calls of a run without faults, and what it came to.
@@ -126,8 +125,7 @@ class SyscallTortureTest : public ::testing::TestWithParam<std::size_t> {
     Faults faults;
     faults.record();
     std::vector<RecordedCall> calls;
-    const Outcome outcome =
-        run_torture(kind(), {.disarm = [&] { calls = faults.recorded(); }});
+    const Outcome outcome = run_torture(kind(), {.disarm = [&] { calls = faults.recorded(); }});
     EXPECT_TRUE(outcome.problems.empty()) << joined(outcome.problems);
     EXPECT_EQ(outcome.set_up_threw, "");
     goals_ = outcome.goals;
@@ -137,7 +135,7 @@ class SyscallTortureTest : public ::testing::TestWithParam<std::size_t> {
   // Empty, or what was wrong.
   std::string run_with(std::size_t number, const RecordedCall& call, const Way& way) {
     std::optional<Faults> faults;
-    const auto arm = [&] {
+    const auto arm = [&](SimWorld&) {
       faults.emplace();
       faults->record();
       faults->on_number(number, way.fault);
@@ -183,6 +181,7 @@ class SyscallTortureTest : public ::testing::TestWithParam<std::size_t> {
     return names;
   }
 
+  QuietLog quiet_;
   std::set<std::string> goals_;
 };
 
@@ -194,8 +193,8 @@ TEST_P(SyscallTortureTest, EveryCallMayFailInEveryWay) {
   for (std::size_t i = 0; i < calls.size(); ++i) {
     for (const Way& way : ways_to_fail(calls[i])) {
       const std::string where = std::string(kind().name) + ", call " + std::to_string(i) + " of " +
-                                std::to_string(calls.size()) + ": " + name_of(calls[i].call) +
-                                '(' + std::to_string(calls[i].fd) + ") says " +
+                                std::to_string(calls.size()) + ": " + name_of(calls[i].call) + '(' +
+                                std::to_string(calls[i].fd) + ") says " +
                                 std::strerror(way.fault.error);
       note.set(where);
       const std::string what = run_with(i, calls[i], way);
@@ -206,6 +205,51 @@ TEST_P(SyscallTortureTest, EveryCallMayFailInEveryWay) {
     }
   }
   std::cout << calls.size() << " calls, " << runs << " runs\n";
+}
+
+TEST(ScenariosTest, TogetherTheyMakeEveryCallOfTheProduct) {
+  const QuietLog quiet;
+  std::set<std::string> made;
+  for (const ScenarioKind& kind : scenarios()) {
+    Faults faults;
+    faults.record();
+    run_torture(kind, {});
+    for (const RecordedCall& each : faults.recorded()) made.insert(name_of(each.call));
+  }
+  for (int i = 0; i < static_cast<int>(Call::kCount); ++i) {
+    const auto call = static_cast<Call>(i);
+    // Of signals, and of a connection to oneself.
+    if (call == Call::read || call == Call::getpeername) continue;
+    EXPECT_TRUE(made.count(name_of(call))) << name_of(call);
+  }
+}
+
+// What the kernel has too little of, it has too little of for a while: nobody asks it without
+// pause.
+TEST(ShortageTest, AcceptingWaitsUntilThereIsEnoughAgain) {
+  const QuietLog quiet;
+  for (const ScenarioKind& kind : scenarios()) {
+    if (kind.name == std::string_view("Drain")) continue;  // it has a deadline
+    const std::set<std::string> goals = run_torture(kind, {}).goals;
+    for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM}) {
+      std::optional<Faults> faults;
+      std::uint64_t asked = 0;
+      const auto arm = [&](SimWorld& world) {
+        faults.emplace();
+        faults->on(Call::accept4, Fault::fail(error), {.times = 1'000'000'000});
+        world.kernel().at(world.kernel().after(3s), [&] {
+          asked = faults->count(Call::accept4);
+          faults.reset();
+        });
+      };
+      const Outcome outcome = run_torture(kind, {.arm = arm});
+      EXPECT_TRUE(outcome.problems.empty())
+          << kind.name << ", " << std::strerror(error) << joined(outcome.problems);
+      EXPECT_EQ(outcome.goals, goals) << kind.name << ", " << std::strerror(error);
+      EXPECT_GE(asked, 5u);
+      EXPECT_LE(asked, 20u) << kind.name << ", " << std::strerror(error);
+    }
+  }
 }
 
 std::string name_of_scenario(const ::testing::TestParamInfo<std::size_t>& info) {

@@ -2,6 +2,7 @@
 
 #include <millrace/client.h>
 #include <millrace/error.h>
+#include <millrace/log.h>
 #include <millrace/loop_services.h>
 #include <millrace/send_writer.h>
 #include <millrace/server.h>
@@ -235,7 +236,7 @@ class Torture {
   }
 
   Outcome run() {
-    options_.arm();
+    options_.arm(*world_);
     try {
       set_up();
     } catch (const std::bad_alloc& e) {
@@ -353,6 +354,14 @@ std::string joined(const std::vector<std::string>& problems) {
   std::string all;
   for (const std::string& problem : problems) all += "\n  " + problem;
   return all;
+}
+
+QuietLog::QuietLog() {
+  log::set_sink([](log::Level, std::string_view) {});
+}
+
+QuietLog::~QuietLog() {
+  log::set_sink({});
 }
 
 namespace {

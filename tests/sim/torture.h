@@ -2,7 +2,8 @@
 // what every connection of a run does and says what must not have been, Scenario is what runs, and
 // run_torture() runs one on a simulated kernel from set-up to the last descriptor. One thread.
 //
-//   const Outcome outcome = run_torture(scenarios()[0], {.arm = [&] { limit.emplace(n); },
+//   const Outcome outcome = run_torture(scenarios()[0], {.arm = [&](SimWorld&) { limit.emplace(n);
+//   },
 //                                                        .disarm = [&] { limit.reset(); }});
 //   EXPECT_TRUE(outcome.problems.empty());
 #pragma once
@@ -110,7 +111,7 @@ std::span<const ScenarioKind> scenarios();
 
 struct TortureOptions {
   // Before the first loop is made; after the scenario is gone and before the loops are.
-  std::function<void()> arm = [] {};
+  std::function<void(SimWorld&)> arm = [](SimWorld&) {};
   std::function<void()> disarm = [] {};
   // Beside those that the scenario has by itself.
   std::vector<std::error_code> reasons = {};
@@ -127,6 +128,14 @@ Outcome run_torture(const ScenarioKind& kind, const TortureOptions& options);
 
 // The lines of a failure.
 std::string joined(const std::vector<std::string>& problems);
+
+// While it lives, log lines are formatted, which may fail like everything else, and not shown.
+struct QuietLog {
+  QuietLog();
+  ~QuietLog();
+  QuietLog(const QuietLog&) = delete;
+  QuietLog& operator=(const QuietLog&) = delete;
+};
 
 // While it lives, an abort says what was being done. One at a time.
 class AbortNote {

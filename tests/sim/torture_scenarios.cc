@@ -512,15 +512,72 @@ class FramedScenario final : public Scenario {
   std::array<std::optional<Requester>, 2> clients_;
 };
 
+// One frame that is received into place, into a block that grows on the way.
+class LargeFrameScenario final : public Scenario {
+ public:
+  using Scenario::Scenario;
+  void set_up(EventLoop& loop, EventLoop& other) override {
+    ServerOptions options;
+    options.listen.socket.receive_buffer_bytes = 32 * 1024;
+    server_.emplace(loop, receiver_, options);
+    server_->listen(kAddress);
+    ClientOptions of_client;
+    of_client.socket.send_buffer_bytes = 32 * 1024;
+    client_.emplace(other, sender_, of_client);
+    client_->connect(kAddress);
+  }
+
+ private:
+  static constexpr std::size_t kBytes = 200'000;
+  struct Receiver : FramedHandler {
+    explicit Receiver(Watch& w) : watch(w) {}
+    Watch& watch;
+    void on_open(Connection& c) override { watch.opened(c, false); }
+    void on_frame(FramedConnection& c, ByteView got) override {
+      const std::string_view text = got.text();
+      for (std::size_t at = 0; at < kBytes; at += kPatternBytes) {
+        const std::size_t n = std::min(kPatternBytes, kBytes - at);
+        if (text.substr(at, n) != pattern(1, 0, n)) watch.problem("a frame is not as it was sent");
+      }
+      watch.reached("frame");
+      c->close();
+    }
+    void on_close(Connection& c, std::error_code why) override { watch.closed_uncompared(c, why); }
+  };
+  struct Sender : FramedHandler {
+    explicit Sender(Watch& w) : watch(w) {}
+    Watch& watch;
+    void on_open(Connection& c) override {
+      watch.opened(c, true);
+      std::string frame;
+      for (std::size_t at = 0; at < kBytes; at += kPatternBytes) {
+        frame += pattern(1, 0, std::min(kPatternBytes, kBytes - at));
+      }
+      framed(c).send_frame(SharedBytes(std::move(frame)));
+    }
+    void on_frame(FramedConnection&, ByteView) override { watch.problem("a frame from nowhere"); }
+    void on_close(Connection& c, std::error_code why) override { watch.closed_uncompared(c, why); }
+  };
+
+  Receiver receiver_{watch_};
+  Sender sender_{watch_};
+  std::optional<FramedServer> server_;
+  std::optional<FramedClient> client_;
+};
+
 template <class T>
 std::unique_ptr<Scenario> make(Watch& watch) {
   return std::make_unique<T>(watch);
 }
 
 constexpr std::array kScenarios{
-    ScenarioKind{"Echo", make<EchoScenario>},   ScenarioKind{"Reconnect", make<ReconnectScenario>},
-    ScenarioKind{"Drain", make<DrainScenario>}, ScenarioKind{"Large", make<LargeScenario>},
-    ScenarioKind{"Timers", make<TimerScenario>}, ScenarioKind{"Framed", make<FramedScenario>},
+    ScenarioKind{"Echo", make<EchoScenario>},
+    ScenarioKind{"Reconnect", make<ReconnectScenario>},
+    ScenarioKind{"Drain", make<DrainScenario>},
+    ScenarioKind{"Large", make<LargeScenario>},
+    ScenarioKind{"Timers", make<TimerScenario>},
+    ScenarioKind{"Framed", make<FramedScenario>},
+    ScenarioKind{"LargeFrame", make<LargeFrameScenario>},
 };
 
 }  // namespace
