@@ -213,7 +213,8 @@ void ConnectionCore::note_flushed(const SendQueue::Flushed& flushed) noexcept {
   }
   if (flushed.error != 0) {
     remember(system_error_code(flushed.error), "send");
-    set(kWriteFailed);
+    // With RST: a large message that was to go from where it lay is lost without ever being queued.
+    set(kWriteFailed | kReset);
     settle_soon();
   } else if (flushed.blocked) {
     set(kBlocked);
