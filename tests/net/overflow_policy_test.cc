@@ -51,8 +51,9 @@ TEST_F(OverflowPolicyTest, ARefusedMessageLeavesNoTraceAndTheConnectionLivesOn) 
   start_with(Overflow::refuse, 10, 5, 20);
   EXPECT_FALSE(connection().send("12345678901234567890").state() == SendResult::refused);
   EXPECT_TRUE(connection().send("no") == SendResult::refused);
-  EXPECT_TRUE(connection().send(SharedBytes(ByteView(bytes(1000)))) == SendResult::refused);
-  EXPECT_TRUE(connection().send(bytes(100'000)) == SendResult::refused);
+  EXPECT_TRUE(connection().send(SharedBytes(ByteView(bytes(20)))) == SendResult::refused);
+  EXPECT_TRUE(connection().send(SharedBytes(ByteView(bytes(1000)))) == SendResult::too_large);
+  EXPECT_TRUE(connection().send(bytes(100'000)) == SendResult::too_large);
   EXPECT_EQ(connection().queued_bytes(), 20u);
   EXPECT_EQ(receive(peer, 20), "12345678901234567890");
   EXPECT_EQ(recorder.drained, 1);

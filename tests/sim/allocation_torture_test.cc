@@ -91,8 +91,9 @@ class AllocationTortureTest : public ::testing::TestWithParam<std::size_t> {
 };
 
 TEST_P(AllocationTortureTest, MemoryMayEndAnywhere) {
-  ASSERT_NO_FATAL_FAILURE(run_without());
   AbortNote note;
+  note.set(std::string(kind().name) + " with enough memory");
+  ASSERT_NO_FATAL_FAILURE(run_without());
   std::uint64_t runs = 0, wrong = 0;
   for (int source = 0; source < static_cast<int>(Source::kCount); ++source) {
     for (const std::uint64_t times : {std::uint64_t{1}, NoMemory::kForEver}) {

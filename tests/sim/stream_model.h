@@ -33,6 +33,7 @@ struct Side {
   std::uint64_t lost = 0;  // queued at the end
   std::error_code why;
   std::vector<int> kernel_errors;
+  bool cut_off = false;  // something that was to be sent was not taken
   bool peer_ended = false;
   bool refused = false;  // a send() was told to stop
   // What was done to it by its owner:

@@ -186,9 +186,10 @@ class SyscallTortureTest : public ::testing::TestWithParam<std::size_t> {
 };
 
 TEST_P(SyscallTortureTest, EveryCallMayFailInEveryWay) {
+  AbortNote note;
+  note.set(std::string(kind().name) + " without faults");
   const std::vector<RecordedCall> calls = trace();
   ASSERT_FALSE(goals().empty());
-  AbortNote note;
   std::size_t runs = 0, wrong = 0;
   for (std::size_t i = 0; i < calls.size(); ++i) {
     for (const Way& way : ways_to_fail(calls[i])) {

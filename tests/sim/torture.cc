@@ -126,33 +126,41 @@ bool Watch::send(Connection& c, std::size_t n, How how) {
   const std::string_view bytes = next_bytes(side, n);
   const auto taken = [&] { return c.queued_bytes() + c.stats().bytes_sent; };
   const std::uint64_t before = taken();
-  SendResult result = SendResult::sent;
+  const bool could = ConnectionCore::of(c).open_for_sending();
+  const auto count = [&] {
+    side.accepted += taken() - before;
+    if (could && taken() - before < bytes.size()) side.cut_off = true;
+  };
+  try {
+    const bool go_on = static_cast<bool>(send_as(c, bytes, how, side));
+    count();
+    return go_on;
+  } catch (...) {
+    count();
+    throw;
+  }
+}
+
+SendResult Watch::send_as(Connection& c, std::string_view bytes, How how, const Side& side) {
   switch (how) {
     case How::view:
     case How::kCount:
-      result = c.send(bytes);
-      break;
+      return c.send(bytes);
     case How::together:
-      result = c.send_together(bytes.substr(0, bytes.size() / 2), bytes.substr(bytes.size() / 2));
-      break;
+      return c.send_together(bytes.substr(0, bytes.size() / 2), bytes.substr(bytes.size() / 2));
     case How::owned:
-      result = c.send(std::string(bytes));
-      break;
+      return c.send(std::string(bytes));
     case How::shared:
-      result = c.send(SharedBytes(bytes));
-      break;
+      return c.send(SharedBytes(bytes));
     case How::writer: {
       SendWriter writer = c.writer(bytes.size());
       std::memcpy(writer.room().data(), bytes.data(), bytes.size());
-      result = writer.commit(bytes.size());
-      break;
+      return writer.commit(bytes.size());
     }
     case How::file:
-      result = c.send_file(file_with(side.stream, side.accepted, bytes.size()), 0, bytes.size());
-      break;
+      return c.send_file(file_with(side.stream, side.accepted, bytes.size()), 0, bytes.size());
   }
-  side.accepted += taken() - before;
-  return static_cast<bool>(result);
+  return SendResult::closed;
 }
 
 void Watch::allow(std::error_code why) {
@@ -182,7 +190,9 @@ void Watch::check_streams() {
     for (const auto& other : sides_) {
       if (other->stream != side->stream || other->is_client == side->is_client) continue;
       if (side->received > other->accepted) problem(text_of(*side) + ": got more than was sent");
-      if (side->peer_ended && side->received < other->accepted) {
+      if (side->peer_ended && other->cut_off) {
+        problem(text_of(*side) + ": what was cut off looked complete");
+      } else if (side->peer_ended && side->received < other->accepted) {
         problem(text_of(*side) + ": what was cut off looked complete, " +
                 std::to_string(side->received) + " of " + std::to_string(other->accepted));
       }

@@ -23,6 +23,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -70,6 +71,7 @@ class Watch {
 
  private:
   void check_reason(const Side& side);
+  static bool send_as(Connection& c, std::string_view bytes, How how, const Side& side);
 
   SimWorld& world_;
   std::vector<std::unique_ptr<Side>> sides_;

@@ -316,14 +316,14 @@ class LargeScenario final : public Scenario {
   }
 
  private:
-  static constexpr std::uint64_t kTotal = 20'000 + 65'000 + 20'000 + 6'000 + 1'000;
+  static constexpr std::uint64_t kTotal = 65'536 + 20'000 + 20'000 + 6'000 + 1'000;
   struct Sender : ConnectionHandler {
     explicit Sender(Watch& w) : watch(w) {}
     Watch& watch;
     void on_open(Connection& c) override {
       watch.opened(c, false);
+      watch.send(c, 65'536, How::view);  // leaves at once, from where it lies
       watch.send(c, 20'000, How::file);
-      watch.send(c, 65'000, How::view);
       watch.send(c, 20'000, How::shared);
       watch.send(c, 6'000, How::file);
       watch.send(c, 1'000, How::writer);
