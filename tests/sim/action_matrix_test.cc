@@ -37,7 +37,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kSeeds = 5;
+constexpr std::uint64_t kSeeds = 3;
 constexpr std::size_t kMuch = 10'000'000;
 const SocketAddress kAddress = SocketAddress::loopback(7000);
 const SocketAddress kFramedAddress = SocketAddress::loopback(7001);
