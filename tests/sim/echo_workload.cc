@@ -28,6 +28,8 @@ using namespace std::chrono_literals;
 
 // How long the workload does as it likes; then faults end, and all has to come to an end in order.
 constexpr Duration kActive = 10s;
+// When the decisions are exhausted before: what is under way goes on undisturbed for so long.
+constexpr Duration kUndisturbed = 1s;
 constexpr Duration kPatience = 600s;
 
 class EchoWorkload;
@@ -141,6 +143,7 @@ class EchoWorkload {
   void start_bare();
   void act();
   void act_bare();
+  void be_active();
   void come_to_an_end();
   void check_deliveries();
 
@@ -152,7 +155,6 @@ class EchoWorkload {
   SocketAddress address_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<Bare> bare_;
-  bool was_unkind_ = false;
 };
 
 // Handler.
@@ -183,10 +185,12 @@ void EchoHandler::on_open(Connection& c) {
 bool EchoHandler::send_one(Connection& c, State& state) {
   Side& side = *state.side;
   const std::uint64_t left = state.to_send - side.accepted;
-  // Not more than ever fits.
+  // Not more than ever fits. And byte by byte would be thousands of turns of the loop when no
+  // decisions are left.
   const auto most = std::min<std::uint64_t>(
       {left, 30'000, workload_.connection_options().limits.send_queue_bytes});
-  const std::size_t n = 1 + workload_.decisions.size_up_to(most - 1);
+  const std::size_t n =
+      workload_.decisions.exhausted() ? most : 1 + workload_.decisions.size_up_to(most - 1);
   const std::string_view bytes = next_bytes(side, n);
   if (!c.is_open()) return false;
   const std::size_t before = c.queued_bytes() + c.stats().bytes_sent;
@@ -461,6 +465,17 @@ void EchoWorkload::act() {
   }
 }
 
+void EchoWorkload::be_active() {
+  TimePoint end = world.kernel().after(kActive);
+  while (world.kernel().now() < end && world.problems().empty()) {
+    if (!world.step() || decisions.chance(8)) {
+      act();
+      world.kernel().at(world.kernel().after(100ms), [] {});
+    }
+    if (decisions.exhausted()) end = std::min(end, world.kernel().after(kUndisturbed));
+  }
+}
+
 void EchoWorkload::come_to_an_end() {
   ending = true;
   mischief.stop();
@@ -505,13 +520,7 @@ Report EchoWorkload::run() {
   address_ = SocketAddress::loopback(0);
   start_server();
   for (std::uint64_t i = 1 + decisions.below(6); i > 0; --i) start_client();
-  const TimePoint end = world.kernel().after(kActive);
-  while (world.kernel().now() < end && world.problems().empty()) {
-    if (!world.step() || decisions.chance(8)) {
-      act();
-      world.kernel().at(world.kernel().after(100ms), [] {});
-    }
-  }
+  be_active();
   come_to_an_end();
   check_deliveries();
   if (world.kernel().open_descriptors() != own_descriptors) {

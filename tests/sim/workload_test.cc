@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -64,6 +65,18 @@ TEST_P(WorkloadTest, EchoKeepsItsPromises) {
 
 TEST_P(WorkloadTest, EveryRequestIsAnsweredInTheEnd) {
   run_seeds(GetParam() * 1'000'000 + 1, kSeedsPerPart, run_request_workload);
+}
+
+// A fuzzer has few bytes, and wants many runs.
+TEST(ExhaustedWorkloadTest, EchoComesToItsEndSoonWhenTheDecisionsAreExhausted) {
+  for (const std::vector<std::uint8_t>& bytes :
+       {std::vector<std::uint8_t>{}, std::vector<std::uint8_t>(50, 0x55)}) {
+    ByteDecisions decisions(bytes);
+    const Report report = run_echo_workload(decisions);
+    EXPECT_TRUE(report.problems.empty()) << report.problems.front();
+    EXPECT_GT(report.connections, 0u);
+    EXPECT_LT(report.calls, 5'000u);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Parts, WorkloadTest, ::testing::Range<std::uint64_t>(0, 4));

@@ -28,6 +28,8 @@ class Decisions {
     while (magnitude < most && below(10) != 0) magnitude *= 2;
     return below((magnitude < most ? magnitude : most) + 1);
   }
+  // From now on every choice is the kindest: who does things at random does nothing new any more.
+  virtual bool exhausted() const { return false; }
 
  private:
   virtual std::uint64_t choose(std::uint64_t n) = 0;
@@ -53,7 +55,7 @@ class SeededDecisions final : public Decisions {
 class ByteDecisions final : public Decisions {
  public:
   explicit ByteDecisions(std::span<const std::uint8_t> bytes) : left_(bytes) {}
-  bool exhausted() const { return left_.empty(); }
+  bool exhausted() const override { return left_.empty(); }
 
  private:
   std::uint64_t choose(std::uint64_t n) override {

@@ -1,0 +1,27 @@
+// All workloads that run on the simulated kernel, by name: the soak and the fuzz target take them
+// from here.
+//
+//   for (const Workload& workload : kWorkloads) {
+//     SeededDecisions decisions(seed);
+//     const Report report = workload.run(decisions);
+//     ...
+//   }
+#pragma once
+
+#include "sim/echo_workload.h"
+
+#include <array>
+#include <string_view>
+
+namespace millrace::test {
+
+struct Workload {
+  std::string_view name;
+  Report (*run)(Decisions& decisions);
+};
+
+inline constexpr std::array kWorkloads{
+    Workload{"echo", run_echo_workload},
+};
+
+}  // namespace millrace::test
