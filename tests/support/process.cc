@@ -158,6 +158,11 @@ std::string Program::read_error_line() {
   return line_of(error_);
 }
 
+bool Program::has_output() const {
+  pollfd ready{output_, POLLIN, 0};
+  return ::poll(&ready, 1, 0) == 1;
+}
+
 std::string Program::read_rest() {
   std::string rest;
   while (read_some(output_, rest, 4096)) {

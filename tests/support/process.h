@@ -57,6 +57,8 @@ class Program {
   // it if the program ends or ten seconds pass.
   std::string read_line();
   std::string read_error_line();
+  // Whether read_line() would find something, or the end, without waiting.
+  bool has_output() const;
   // Everything that it still writes to standard output, until it closes it.
   std::string read_rest();
   void write(const std::string& text);  // to its standard input
