@@ -123,7 +123,7 @@ class EchoWorkload {
   Decisions& decisions;
   SimWorld world;
   Mischief mischief;
-  bool ending = false;  // no more mischief
+  bool ending = false;    // no more mischief
   bool draining = false;  // the server
   std::uint64_t bytes = 0;
 

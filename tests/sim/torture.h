@@ -71,7 +71,7 @@ class Watch {
 
  private:
   void check_reason(const Side& side);
-  static bool send_as(Connection& c, std::string_view bytes, How how, const Side& side);
+  static SendResult send_as(Connection& c, std::string_view bytes, How how, const Side& side);
 
   SimWorld& world_;
   std::vector<std::unique_ptr<Side>> sides_;

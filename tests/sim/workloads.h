@@ -9,6 +9,7 @@
 #pragma once
 
 #include "sim/echo_workload.h"
+#include "sim/request_workload.h"
 
 #include <array>
 #include <string_view>
@@ -22,6 +23,7 @@ struct Workload {
 
 inline constexpr std::array kWorkloads{
     Workload{"echo", run_echo_workload},
+    Workload{"request", run_request_workload},
 };
 
 }  // namespace millrace::test
