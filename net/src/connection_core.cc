@@ -113,9 +113,7 @@ std::size_t ConnectionCore::low_watermark() const noexcept {
 void ConnectionCore::handle_exception(std::string_view kind) noexcept {
   services().report_exception(std::current_exception(), kind);
   if (ended()) return;  // out of on_close: how it ends is settled
-  // What it had queued may be half of something: the peer must not take it for the whole.
-  set(kReset);
-  fail(error::handler_exception);
+  break_off(error::handler_exception);
 }
 
 void ConnectionCore::handle_io(IoEvents events) {
@@ -123,7 +121,7 @@ void ConnectionCore::handle_io(IoEvents events) {
     if (wants_input()) {
       read_turn();
     } else if (events.ended()) {
-      look_for_end();
+      look_for_end(events);
     } else {
       // Paused before this came: only now it pays to tell the kernel.
       set_interest(has(kBlocked) ? Interest::write : Interest::none);
@@ -191,7 +189,7 @@ void ConnectionCore::settle_interest() noexcept {
   // resumes around each message costs no system call.
   const bool may_stay = !has(kPeerEnded) && millrace::has(interest(), Interest::read);
   if (wants_input() || may_stay) want = want | Interest::read;
-  if (const int e = set_interest(want)) fail(system_error_code(e), "epoll_ctl");
+  if (const int e = set_interest(want)) break_off(system_error_code(e), "epoll_ctl");
 }
 
 // settle() is due, and no event of this connection will bring it about.
@@ -216,9 +214,16 @@ void ConnectionCore::fail(std::error_code why, std::string_view detail) noexcept
   settle_soon();
 }
 
+void ConnectionCore::break_off(std::error_code why, std::string_view detail) noexcept {
+  set(kReset);
+  fail(why, detail);
+}
+
 void ConnectionCore::close_gracefully(std::error_code why, std::string_view detail) {
   if (!ended()) remember(why, detail);  // of a close() without a reason too
   if (!is_open()) return;
+  // The other side of its pipe may have had more to say: that must not look like all.
+  if (why && has(kPiped)) return abort(why, detail);
   set(kClosing | kTimersChanged);
   settle_soon();
 }
@@ -231,8 +236,7 @@ void ConnectionCore::drain() noexcept {
 
 void ConnectionCore::abort(std::error_code why, std::string_view detail) {
   if (has(kFailed | kFinished)) return;
-  set(kReset);
-  fail(why ? why : make_error_code(error::aborted), detail);
+  break_off(why ? why : make_error_code(error::aborted), detail);
 }
 
 std::error_code ConnectionCore::end_reason() const noexcept {

@@ -100,6 +100,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   // Input is delivered and callbacks run; not so after close(), abort() or a failure.
   bool is_open() const noexcept { return (flags_ & kNotOpen) == 0; }
   bool ended() const noexcept { return (flags_ & kFinished) != 0; }
+  // From now on a close() for a reason ends with RST.
+  void note_piped() noexcept { set(kPiped); }
   // Why it has ended or is about to; no error: in order.
   std::error_code end_reason() const noexcept;
   // How much may be queued within the hard limit.
@@ -137,6 +139,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     kMessageBegun = 1 << 21,   // bytes stay unconsumed: the message clock runs
     kDrainOwed = 1 << 22,      // on_drain is due
     kDrainTold = 1 << 23,      // or has been
+    kPiped = 1 << 24,          // what it sends comes from another one (pipe.h)
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
@@ -200,7 +203,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   void take_in(ByteView all) noexcept;
   void deliver(ByteView all) noexcept;
   [[gnu::noinline]] void keep(ByteView rest, std::size_t expected) noexcept;
-  [[gnu::noinline]] void look_for_end() noexcept;
+  [[gnu::noinline]] void look_for_end(IoEvents events) noexcept;
   void read_remaining() noexcept;
   void start_message_clock() noexcept;
 
@@ -245,6 +248,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   void settle_soon() noexcept;
   void remember(std::error_code why, std::string_view detail) noexcept;
   [[gnu::noinline]] void fail(std::error_code why, std::string_view detail = {}) noexcept;
+  // The same in the middle of the stream: the peer gets RST, not what looks like its end.
+  void break_off(std::error_code why, std::string_view detail = {}) noexcept;
   void finish() noexcept;
   void end_stream() noexcept;
   void check_invariants() const noexcept;

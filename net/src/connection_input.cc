@@ -42,7 +42,7 @@ bool ConnectionCore::receive_once() noexcept {
     if (has(kClosing)) input_.clear(loop.blocks());
     return receive_into(input_.window(loop), loop);
   } catch (const std::bad_alloc&) {
-    fail(make_error_code(std::errc::not_enough_memory), "no memory to receive into");
+    break_off(make_error_code(std::errc::not_enough_memory), "no memory to receive into");
     return false;
   }
 }
@@ -51,7 +51,7 @@ bool ConnectionCore::receive_into(const StoredInput::Window& window, LoopService
   const IoResult got = stream_read(fd(), window.at, window.size);
   if (got.blocked()) return false;
   if (got.failed()) {
-    fail(system_error_code(got.error));
+    break_off(system_error_code(got.error));
     return false;
   }
   if (got.bytes == 0) {
@@ -103,7 +103,7 @@ void ConnectionCore::keep(ByteView rest, std::size_t expected) noexcept {
     input_.keep(rest, expected, pool());
     if (!rest.empty() && !has(kMessageBegun)) start_message_clock();
   } catch (const std::bad_alloc&) {
-    fail(make_error_code(std::errc::not_enough_memory), "no memory to keep what was received");
+    break_off(make_error_code(std::errc::not_enough_memory), "no memory to keep what was received");
   }
 }
 
@@ -114,12 +114,18 @@ void ConnectionCore::start_message_clock() noexcept {
 }
 
 // Reading is not wanted, but the socket reports its end, and would do so for ever.
-void ConnectionCore::look_for_end() noexcept {
+void ConnectionCore::look_for_end(IoEvents events) noexcept {
   const IoResult found = stream_peek(fd());
-  if (found.failed()) return fail(system_error_code(found.error));
-  if (found.bytes == 0 && !found.blocked() && has(kFinSent)) {
-    set(kPeerEnded);  // both directions have ended
-    return;
+  if (found.failed()) return break_off(system_error_code(found.error));
+  if (found.bytes == 0 && !found.blocked()) {
+    // A reset that follows FIN: reading says no more than that the stream has ended, so that nobody
+    // can miss what asking takes away.
+    if (const int e = events.error() ? stream_error(fd()) : 0)
+      return break_off(system_error_code(e));
+    if (has(kFinSent)) {
+      set(kPeerEnded);  // both directions have ended
+      return;
+    }
   }
   // Data waits until reading is resumed, and the end behind it.
   silence();

@@ -120,8 +120,8 @@ SendResult ConnectionCore::queue(Append&& append) noexcept {
     append();
   } catch (const std::bad_alloc&) {
     // Part of it may be queued: nothing more may follow.
-    set(kReset);
-    fail(make_error_code(std::errc::not_enough_memory), "no memory to queue what was to be sent");
+    break_off(make_error_code(std::errc::not_enough_memory),
+              "no memory to queue what was to be sent");
     return SendResult::closed;
   }
   flush_if_much();

@@ -109,7 +109,12 @@ void ConnectionCore::expire() noexcept {
     return;
   }
   // After a stall of the loop bytes may be waiting in the kernel: then it was us who were idle.
-  if (wants_input() && !stream_peek(fd()).blocked()) return;
+  if (wants_input()) {
+    const IoResult found = stream_peek(fd());
+    // A failure is told once: the read that would have told it sees an orderly end now.
+    if (found.failed()) return break_off(system_error_code(found.error));
+    if (!found.blocked()) return;
+  }
   close_gracefully(error::idle_timeout, {});
 }
 

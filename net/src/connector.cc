@@ -6,6 +6,7 @@
 #include <millrace/loop_services.h>
 
 #include "apply_socket_options.h"
+#include "stream_io.h"
 #include "syscalls.h"
 
 #include <cerrno>
@@ -56,9 +57,7 @@ int Connector::begin(const ClientOptions& options) noexcept {
 }
 
 void Connector::handle_io(IoEvents) {
-  int error = 0;
-  socklen_t size = sizeof error;
-  if (sys::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  int error = stream_error(fd());
   // The kernel connects a socket to itself when it picks the port that is being connected to.
   if (error == 0 && connected_to_itself()) error = ECONNREFUSED;
   if (error != 0) return report({}, error);

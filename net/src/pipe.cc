@@ -25,6 +25,8 @@ class Pipe final : public Mortal {
   static void start(std::unique_ptr<Pipe> pipe, Connection& a, Connection& b) noexcept {
     a.set_handler(pipe->a_);
     b.set_handler(pipe->b_);
+    ConnectionCore::of(a).note_piped();
+    ConnectionCore::of(b).note_piped();
     a.resume_reading();
     b.resume_reading();
     static_cast<void>(pipe.release());  // to end_side()
@@ -44,6 +46,8 @@ class Pipe final : public Mortal {
     void on_peer_end(Connection&) override {
       if (Connection* sink = other_.connection_.get()) sink->end();
     }
+    // Its work is done when the stream is; the deadline is for those that do not end.
+    void on_drain(Connection&) override {}
     void on_close(Connection& c, std::error_code why) override;
 
    private:

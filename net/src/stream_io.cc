@@ -67,6 +67,12 @@ IoResult stream_peek(int fd) noexcept {
   return repeat([&] { return sys::recv(fd, &one, 1, MSG_PEEK); });
 }
 
+int stream_error(int fd) noexcept {
+  int error = 0;
+  socklen_t size = sizeof error;
+  return sys::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
+}
+
 void stream_reset(int fd, bool copied) noexcept {
   const linger reset{1, 0};
   const bool refused = sys::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) != 0;

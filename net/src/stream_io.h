@@ -33,6 +33,10 @@ IoResult stream_send_file(int fd, int file, std::uint64_t offset, std::size_t n)
 // bytes == 1: data; 0 without an error: the end.
 IoResult stream_peek(int fd) noexcept;
 
+// The error that waits with the socket (SO_ERROR), 0 if none does. Takes it: a read that comes
+// later sees an orderly end.
+int stream_error(int fd) noexcept;
+
 // Sees to it that closing the descriptor sends RST. `copied`: there may be copies of it, with which
 // closing ours alone would send nothing; then it is sent now.
 void stream_reset(int fd, bool copied) noexcept;

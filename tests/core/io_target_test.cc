@@ -272,5 +272,25 @@ TEST_F(IoTargetDeathTest, BuryingOneThatIsStillWatchedAborts) {
   EXPECT_DEATH(probe->bury(), "a target that is still watched");
 }
 
+TEST_F(IoTargetTest, WhoTakesThePlaceOfADeadOneGetsNoEventOfADescriptorThatHasACopy) {
+  const Channel old_pipe = Channel::pipe();
+  const Channel new_pipe = Channel::pipe();
+  Probe* first = make();
+  const void* place = first;
+  ASSERT_EQ(first->attach(::dup(old_pipe.in.get()), Interest::read), 0);
+  first->detach_and_close();  // the registration lives on with old_pipe.in
+  first->bury();
+  loop().run_once(0ms);
+  Probe* second = make();
+  for (int i = 0; second != place && i < 1000; ++i) second = make();
+  ASSERT_EQ(static_cast<const void*>(second), place);
+  ASSERT_EQ(second->attach(new_pipe.in.get(), Interest::read), 0);
+  ASSERT_EQ(::write(old_pipe.out.get(), "x", 1), 1);
+  const auto stale = loop().stats().stale_events;
+  loop().run_once(0ms);
+  EXPECT_EQ(loop().stats().stale_events, stale + 1);
+  EXPECT_TRUE(second->events.empty());
+}
+
 }  // namespace
 }  // namespace millrace::test

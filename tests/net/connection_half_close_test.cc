@@ -130,6 +130,17 @@ TEST_F(ConnectionHalfCloseTest, WhoOverridesOnPeerEndGoesOnSendingAndClosesLater
   EXPECT_EQ(recorder.peer_ended, 1);
 }
 
+TEST_F(ConnectionHalfCloseTest, AResetAfterThePeersEndIsNoticedThoughNothingIsSentOrRead) {
+  recorder.when_peer_end = [](Connection&) {};  // goes on
+  start();
+  peer.end();
+  ASSERT_TRUE(run_until([&] { return recorder.peer_ended == 1; }));
+  peer.reset();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons[0], std::errc::broken_pipe);
+  EXPECT_LE(run_for(10ms), 2u);
+}
+
 TEST_F(ConnectionHalfCloseTest, EndAfterThePeersEndIsTheEnd) {
   recorder.when_peer_end = [](Connection&) {};
   start();

@@ -77,6 +77,18 @@ TEST_F(ConnectionTimeoutsTest, BytesInEitherDirectionRestartTheIdleTimeout) {
   EXPECT_FALSE(connection().is_open());
 }
 
+TEST_F(ConnectionTimeoutsTest, AResetThatComesBetweenTheReadAndTheTimeoutIsAReset) {
+  ConnectionTimeouts t = kOff;
+  t.idle = 1000s;
+  start(timeouts(t));
+  // Due in the same turn, and first: when the turn's events were waited for there was no reset.
+  const Timer before = loop().after(999s, [this] { peer.reset(); });
+  pass(1001s);
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.peer_ended, 0) << "a stream that was cut looks complete";
+  EXPECT_EQ(recorder.reasons[0], std::errc::connection_reset);
+}
+
 TEST_F(ConnectionTimeoutsTest, APausedConnectionIsIdleToo) {
   ConnectionTimeouts t = kOff;
   t.idle = 1000s;

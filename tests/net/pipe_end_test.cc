@@ -108,6 +108,36 @@ TEST_F(PipeEndTest, ATimeoutOfOneSideCutsTheOther) {
   EXPECT_TRUE(sees_reset(left));
 }
 
+TEST_F(PipeEndTest, ATimeoutThatWouldCloseGracefullyResetsItsOwnPeerToo) {
+  ServerOptions options;
+  options.connection.timeouts.idle = 20ms;
+  open_piped(options);
+  left.end();  // so that closing would be a plain end of the stream
+  EXPECT_TRUE(sees_reset(left)) << "right may have had more to say";
+  ASSERT_TRUE(until_both_closed());
+  const std::vector<std::error_code> both{recorder.reasons[0], right_recorder.reasons[0]};
+  EXPECT_EQ(both, std::vector<std::error_code>(2, error::idle_timeout));
+}
+
+TEST_F(PipeEndTest, AServerThatDrainsLetsItGoOnUntilTheStreamEnds) {
+  open_piped();
+  DrainResult result;
+  bool drained = false;
+  server->drain(60s, [&](DrainResult r) {
+    result = r;
+    drained = true;
+  });
+  run_for(5ms);
+  left.send_all("still here");
+  EXPECT_EQ(receive(right, 10), "still here");
+  left.end();
+  right.end();
+  ASSERT_TRUE(until_both_closed());
+  ASSERT_TRUE(run_until([&] { return drained; }));
+  EXPECT_EQ(result.finished, 1u);
+  EXPECT_EQ(result.cut, 0u);
+}
+
 TEST_F(PipeEndTest, AWriteThatFailsResetsTheSource) {
   open_piped();
   Faults faults;

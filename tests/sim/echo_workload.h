@@ -25,5 +25,8 @@ struct Report {
 };
 
 Report run_echo_workload(Decisions& decisions);
+// The same with a relay in between (pipe()): who connects to it and who is connected by it must see
+// of each other what they would see without it.
+Report run_relay_workload(Decisions& decisions);
 
 }  // namespace millrace::test

@@ -63,6 +63,10 @@ TEST_P(WorkloadTest, EchoKeepsItsPromises) {
   run_seeds(GetParam() * 1'000'000 + 1, kSeedsPerPart, run_echo_workload);
 }
 
+TEST_P(WorkloadTest, ARelayLosesAndAddsNothing) {
+  run_seeds(GetParam() * 1'000'000 + 1, kSeedsPerPart / 5, run_relay_workload);
+}
+
 TEST_P(WorkloadTest, EveryRequestIsAnsweredInTheEnd) {
   run_seeds(GetParam() * 1'000'000 + 1, kSeedsPerPart, run_request_workload);
 }

@@ -23,6 +23,7 @@ struct Workload {
 
 inline constexpr std::array kWorkloads{
     Workload{"echo", run_echo_workload},
+    Workload{"relay", run_relay_workload},
     Workload{"request", run_request_workload},
 };
 

@@ -13,7 +13,11 @@
 //   its peer ends the stream              end(): FIN behind what is queued; the other way goes on
 //   both ways have ended; close()         close(): what is queued still arrives
 //   reset, timeout, abort(), any error    abort() with the same reason: a stream that was cut must
-//                                         not look complete
+//                                         not look complete; so does the side itself, which would
+//                                         otherwise be closed gracefully (idle, lifetime ...)
+//   Server::drain()                       nothing: both go on until the stream ends, or the
+//   deadline
+//                                         aborts them
 #pragma once
 
 namespace millrace {

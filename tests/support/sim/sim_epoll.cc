@@ -77,7 +77,9 @@ int SimEpoll::collect(epoll_event* events, int max) {
   for (SimWatch* watch : asked) {
     watch->listed = false;
     std::uint32_t mask = ready_mask(*watch);
-    if (mask == 0) mask = kernel().spurious_event(watch->event.events);
+    if (mask == 0 && watch->file->may_mislead()) {
+      mask = kernel().spurious_event(watch->event.events);
+    }
     if (mask == 0) continue;
     ready.push_back(watch);
     masks.push_back(mask);

@@ -20,6 +20,8 @@ class SimFile {
 
   // What is the case now, as epoll(7) says it.
   virtual std::uint32_t poll() const = 0;
+  // Whether epoll may say that something is the case when it is not.
+  virtual bool may_mislead() const { return true; }
   // The last descriptor was closed.
   virtual void close() {}
 

@@ -439,7 +439,9 @@ ssize_t SimKernel::recv(int fd, void* to, std::size_t n, int flags) {
   SimSocket* socket = socket_of(fd);
   if (!socket) return -1;
   if (interrupted()) return leave("recv", fd, ssize_t{0}, EINTR);
-  if (spurious()) return leave("recv", fd, ssize_t{0}, EAGAIN);
+  // Not of one that has ended: no kernel takes that back.
+  const bool over = (socket->poll() & (EPOLLERR | EPOLLHUP)) != 0;
+  if (!over && spurious()) return leave("recv", fd, ssize_t{0}, EAGAIN);
   const SimResult got = socket->receive(to, shortened(n), (flags & MSG_PEEK) != 0);
   if (got.value > 0) mix_bytes(to, static_cast<std::size_t>(got.value));
   return leave("recv", fd, got.value, got.error);

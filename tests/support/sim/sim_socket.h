@@ -55,6 +55,8 @@ class SimSocket final : public SimFile, public std::enable_shared_from_this<SimS
   SimSocket(SimKernel& kernel, int domain);
 
   std::uint32_t poll() const override;
+  // Nothing is said of one that connects before it has: that it is writable means that it is done.
+  bool may_mislead() const override { return state_ != State::connecting; }
   void close() override;
 
   // The calls: 0 or an errno value, or a SimResult.
