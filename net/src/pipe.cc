@@ -31,6 +31,9 @@ class Pipe final : public Mortal {
     b.resume_reading();
     static_cast<void>(pipe.release());  // to end_side()
   }
+  static bool has_side(const Connection& c) noexcept {
+    return dynamic_cast<const Side*>(&c.handler()) != nullptr;
+  }
 
  private:
   // The handler of one of the two connections.
@@ -46,7 +49,8 @@ class Pipe final : public Mortal {
     void on_peer_end(Connection&) override {
       if (Connection* sink = other_.connection_.get()) sink->end();
     }
-    // Its work is done when the stream is; the deadline is for those that do not end.
+    // The streams are let come to their ends: closing here would discard what the peer still sends,
+    // and the other side would take what it got for the whole. The deadline resets both.
     void on_drain(Connection&) override {}
     void on_close(Connection& c, std::error_code why) override;
 
@@ -109,6 +113,7 @@ void pipe(Connection& a, Connection& b) {
   const ConnectionCore& first = ConnectionCore::of(a);
   const ConnectionCore& second = ConnectionCore::of(b);
   if (first.is_open() && second.is_open()) {
+    MILLRACE_CHECK(!Pipe::has_side(a) && !Pipe::has_side(b), "pipe: a connection that has a pipe");
     return Pipe::start(std::make_unique<Pipe>(a, b), a, b);
   }
   if (first.is_open()) end_too(a, second.end_reason());

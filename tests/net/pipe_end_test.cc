@@ -190,6 +190,41 @@ TEST_F(PipeEndTest, ALocalCloseStillDeliversWhatBothSidesHadReceived) {
   EXPECT_TRUE(until_both_closed());
 }
 
+TEST_F(PipeEndTest, ADrainOfEitherServerLetsTheStreamsComeToTheirEnds) {
+  open_piped(small_buffers(), 4096);
+  const std::string all = pattern(300'000);
+  std::string_view rest = all;
+  std::string got;
+  int drained = 0;
+  const auto count = [&](DrainResult result) { drained += static_cast<int>(result.finished); };
+  ASSERT_TRUE(run_until([&] {
+    rest.remove_prefix(left.send_some(rest.substr(0, 1000)));
+    if (rest.size() == 200'000) {
+      server->drain(1h, count);
+      right_server->drain(1h, count);
+    }
+    if (rest.empty()) left.end();
+    got += right.receive_some(5000);
+    return right.at_end();
+  }));
+  EXPECT_TRUE(same_bytes(got, all));
+  right.send_all("thanks");
+  right.end();
+  EXPECT_EQ(receive(left, 100), "thanks");
+  EXPECT_TRUE(run_until([&] { return drained == 2; }));
+}
+
+TEST_F(PipeEndTest, TheDeadlineOfADrainResetsBothPeers) {
+  open_piped();
+  left.send_all("cut");
+  EXPECT_EQ(receive(right, 3), "cut");
+  server->drain(1ms);
+  EXPECT_TRUE(sees_reset(right));
+  EXPECT_TRUE(sees_reset(left));
+  ASSERT_TRUE(until_both_closed());
+  EXPECT_EQ(right_recorder.reasons[0], error::drain_deadline);
+}
+
 TEST_F(PipeEndTest, APeerThatHadEndedBeforeIsCarriedOverBehindItsBytes) {
   recorder.when_data = [](Connection&, ReceiveBuffer&) {};
   recorder.when_peer_end = [](Connection&) {};

@@ -204,6 +204,11 @@ TEST_F(PipeDeathTest, AConnectionAndItselfIsTheCallersMistake) {
   EXPECT_DEATH(pipe(*a.get(), *a.get()), "pipe: a connection and itself");
 }
 
+TEST_F(PipeDeathTest, AConnectionThatHasAPipeIsTheCallersMistake) {
+  open_piped();
+  EXPECT_DEATH(pipe(*b.get(), *a.get()), "pipe: a connection that has a pipe");
+}
+
 TEST_F(PipeDeathTest, ConnectionsOfDifferentLoopsAreTheCallersMistake) {
   start();
   EventLoop other;

@@ -15,9 +15,8 @@
 //   reset, timeout, abort(), any error    abort() with the same reason: a stream that was cut must
 //                                         not look complete; so does the side itself, which would
 //                                         otherwise be closed gracefully (idle, lifetime ...)
-//   Server::drain()                       nothing: both go on until the stream ends, or the
-//   deadline
-//                                         aborts them
+//   its Server drains                     nothing: the streams go on to their ends, or until the
+//                                         deadline, which aborts both
 #pragma once
 
 namespace millrace {
@@ -26,8 +25,9 @@ class Connection;
 
 // What either has received and nobody has consumed goes first, in order, and so does the end of a
 // peer that has ended before. Reading is resumed and from then on the pipe's own affair. Of all
-// callbacks the handlers that the two had before get on_close alone; set_handler() must not be
-// called any more. If one of the two is no longer open, the other is ended as the table says.
+// callbacks the handlers that the two had before get on_close alone; neither set_handler() nor
+// pipe() may be called with them any more. If one of the two is no longer open, the other is ended
+// as the table says.
 void pipe(Connection& a, Connection& b);
 
 }  // namespace millrace
