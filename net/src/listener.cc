@@ -187,8 +187,11 @@ class Listener::Core final : public IoTarget, public TimerNode {
 
   // Moves what the kernel has queued to waiting_.
   void take_queue() noexcept {
+    // The queue is the socket's, and the socket may be another process's too: in a forked child it
+    // is the parent's, and a parent may have left it to its children.
+    if (loop().services().forked_away()) return;
     // A queue without room: hardly any handshake ends between the last look and close().
-    sys::listen(fd(), 0);
+    if (!LoopServices::ever_forked()) sys::listen(fd(), 0);
     for (int i = 0; i < kAcceptsAtStop; ++i) {
       Waiting taken = take_one();
       if (taken.socket) {

@@ -16,6 +16,8 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace millrace::test {
 namespace {
@@ -207,6 +209,45 @@ TEST_F(ListenerTest, StoppedItHandsOverWhatWasQueuedAndThePortIsFreeAtOnce) {
   EXPECT_EQ(listener.stats().accepted, 5u);
   EXPECT_EQ(listener.stats().dropped, 0u);
   listener.stop();  // again: nothing
+}
+
+// The queue is the socket's, not the descriptor's.
+TEST_F(ListenerTest, StoppedInAForkedChildItLeavesTheParentsQueueAlone) {
+  ListenOptions options;
+  options.backlog = 7;
+  Listener listener(loop(), any_port, keep(), options);
+  const RawSocket peer = RawSocket::connect_to(listener.address());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    listener.stop();
+    ::_exit(0);
+  }
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  EXPECT_EQ(longest_queue(listener.address()), 7u);
+  EXPECT_TRUE(accepts(1));
+}
+
+TEST_F(ListenerTest, StoppedItLeavesItsForkedChildrenTheQueueAsItWas) {
+  ListenOptions options;
+  options.backlog = 7;
+  Listener listener(loop(), any_port, keep(), options);
+  const SocketAddress address = listener.address();
+  int stopped[2];
+  ASSERT_EQ(::pipe2(stopped, O_CLOEXEC), 0);
+  UniqueFd wait(stopped[0]);
+  UniqueFd tell(stopped[1]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    tell.reset();
+    char none;
+    const bool heard = ::read(wait.get(), &none, 1) == 0;
+    ::_exit(heard && longest_queue(address) == 7 ? 0 : 1);
+  }
+  listener.stop();
+  tell.reset();
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(ListenerTest, StoppedItHandsOverABoundedNumberPerTurn) {
