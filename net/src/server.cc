@@ -77,6 +77,7 @@ class Server::Core final : public ConnectionOwner, public Mortal {
   bool ended_ = false;
   bool opening_ = false;  // the factory makes a handler: it may do anything
   DrainResult drained_;
+  std::size_t being_cut_ = 0;  // of drained_.cut: those that have not ended yet
   std::vector<Function<void(DrainResult)>> drain_done_;
   Timer drain_timer_;
 };
@@ -151,7 +152,11 @@ void Server::Core::connection_ended(const ConnectionCore&) {
     listener.retry();  // a descriptor is free
   });
   if (!draining_) return;
-  ++(drain_timer_.active() ? drained_.finished : drained_.cut);
+  if (being_cut_ > 0) {
+    --being_cut_;
+  } else {
+    ++drained_.finished;
+  }
   if (drained()) finish_drain();
 }
 
@@ -180,6 +185,9 @@ void Server::Core::handle_drain_timer() {
   }
   stopped_.clear();
   if (connection_count() == 0) return finish_drain();
+  // They end in the flush phase that follows, before any other does.
+  being_cut_ = connection_count();
+  drained_.cut += being_cut_;
   for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) {
     c->abort(error::drain_deadline, {});
   }

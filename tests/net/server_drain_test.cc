@@ -450,6 +450,21 @@ TEST_F(ServerDrainTest, ALoopThatOnlyDrainsEndsByItself) {
   EXPECT_EQ(recorder.closed, 3);
 }
 
+TEST_F(ServerDrainTest, BegunInOnCloseOfOneThatWasCutTheOthersStillCountAsCut) {
+  recorder.when_drain = [](Connection&) {};
+  recorder.when_close = [&](Connection&, std::error_code) {
+    if (recorder.closed == 1) server->drain(1h, note());
+  };
+  open(3);
+  server->drain(1ms, note());
+  ASSERT_TRUE(drains());
+  ASSERT_EQ(results.size(), 2u);
+  for (const DrainResult& one : results) {
+    EXPECT_EQ(one.cut, 3u);
+    EXPECT_EQ(one.finished, 0u);
+  }
+}
+
 TEST_F(ServerDrainTest, TheCallbackOfAnEarlierOneIsCalledToo) {
   open(1);
   server->drain(1h, note());
