@@ -278,7 +278,9 @@ SendWriter::~SendWriter() {
 }
 
 std::span<std::byte> SendWriter::room() const noexcept {
-  return {block_->bytes() + end_, block_->capacity - end_};
+  // The block may be larger than what the hard limit leaves.
+  const std::size_t most = admitted_ ? core_.room() : block_->capacity;
+  return {block_->bytes() + end_, std::min(block_->capacity - end_, most)};
 }
 
 SendResult SendWriter::commit(std::size_t n) {

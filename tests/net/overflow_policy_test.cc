@@ -167,6 +167,19 @@ TEST_F(OverflowPolicyTest, TheRoomOfAWriterThatIsRefusedGoesNowhere) {
   EXPECT_TRUE(run_until([&] { return recorder.drained == 1; }));
 }
 
+TEST_F(OverflowPolicyTest, AWriterOffersNoMoreRoomThanTheLimitLeaves) {
+  recorder.when_open = [](Connection& c) {
+    SendWriter writer = c.writer(300);
+    EXPECT_EQ(writer.room().size(), 1000u) << "in a callback it has a large block";
+    writer.commit(300);
+    EXPECT_EQ(writer.room().size(), 700u);
+    EXPECT_TRUE(writer.commit(700) == SendResult::sent);
+    EXPECT_TRUE(writer.room().empty());
+  };
+  start_with(Overflow::close, 1000, 500, 1000);
+  EXPECT_EQ(receive(peer, 1000).size(), 1000u);
+}
+
 TEST_F(OverflowPolicyTest, DroppedMessagesAreCountedWithTheirBytes) {
   start_with(Overflow::drop_newest, 10, 5, 20);
   FramedConnection framed(connection(), framing);

@@ -23,8 +23,9 @@ class SendWriter {
   SendWriter& operator=(const SendWriter&) = delete;
   ~SendWriter();
 
-  // At least as much as was asked for, less what was committed; also when the connection no longer
-  // sends, or has no room for that much: what is written then goes nowhere.
+  // At least as much as was asked for, less what was committed, and no more than the hard limit
+  // leaves; as much also when the connection no longer sends, or has no room for that much: what is
+  // written then goes nowhere.
   std::span<std::byte> room() const noexcept;
   // The first `n` bytes of room() are now queued. The result is that of Connection::send().
   SendResult commit(std::size_t n);
