@@ -191,7 +191,9 @@ SendResult ConnectionCore::send_shared(ByteView first, SharedBytes second) {
 
 SendResult ConnectionCore::try_send(ByteView bytes) {
   if (!open_for_sending()) return SendResult::closed;
-  const bool above = output_.bytes() > options().limits.high_watermark_bytes;
+  const ConnectionLimits& limits = options().limits;
+  if (bytes.size() > limits.send_queue_bytes) return SendResult::too_large;
+  const bool above = output_.bytes() > limits.high_watermark_bytes;
   return above || !fits(bytes.size()) ? refuse() : send_bytes(bytes, {});
 }
 

@@ -177,12 +177,20 @@ TEST_F(SendResultOddityTest, TrySendRefusesAboveTheWatermarkWhateverThePolicySay
     start_with_limits(100, 1000, overflow);
     EXPECT_TRUE(connection().try_send(std::string(101, '.')) == SendResult::above_watermark);
     EXPECT_TRUE(connection().try_send(".") == SendResult::refused);
-    EXPECT_TRUE(connection().try_send(std::string(1001, '.')) == SendResult::refused);
+    EXPECT_TRUE(connection().try_send(std::string(1001, '.')) == SendResult::too_large);
     EXPECT_TRUE(connection().is_open());
     EXPECT_EQ(connection().queued_bytes(), 101u);
     EXPECT_EQ(connection().stats().dropped_messages, 0u);
     EXPECT_EQ(receive(peer, 101).size(), 101u);
   }
+}
+
+TEST_F(SendResultOddityTest, TrySendOfWhatNeverFitsIsNotToldToTryAgain) {
+  recorder.when_drained = [](Connection& c) { c.try_send(std::string(1001, '.')); };
+  start_with_limits(1000, 1000);
+  EXPECT_TRUE(connection().try_send(std::string(1001, '.')) == SendResult::too_large);
+  EXPECT_LE(run_for(20ms), 2u);
+  EXPECT_EQ(recorder.drained, 0);
 }
 
 TEST_F(SendResultOddityTest, TrySendThatDoesNotFitIsToldWhenToTryAgain) {

@@ -47,7 +47,8 @@ class Connection {
     return send(SharedBytes(std::move(owned)));
   }
   // Queues the bytes unless the queue is above the high watermark, or would pass the hard limit:
-  // then they are refused, and the connection lives on whatever ConnectionLimits::overflow says.
+  // then they are refused, or too_large when they never fit, and the connection lives on whatever
+  // ConnectionLimits::overflow says.
   SendResult try_send(ByteView bytes);
   // Queues `length_bytes` of `file` from `offset`, which the kernel copies itself. A file that
   // turns out shorter closes the connection with EIO: the peer was promised more.
