@@ -94,8 +94,11 @@ void ConnectionCore::deliver(ByteView all) noexcept {
 
 void ConnectionCore::keep(ByteView rest, std::size_t expected) noexcept {
   const std::size_t limit = options().limits.receive_bytes;
+  // Whoever pauses because of what came with one receive cannot have prevented the rest of it.
+  const std::size_t beyond = has(kPaused) ? LoopServices::kReceiveBlockBytes : 0;
   try {
-    if (const std::size_t most = std::max(rest.size(), expected); most > limit) {
+    if (std::max(rest.size() - std::min(rest.size(), beyond), expected) > limit) {
+      const std::size_t most = std::max(rest.size(), expected);
       return close_gracefully(
           error::receive_buffer_overflow,
           std::to_string(most) + " bytes unconsumed or expected, limit " + std::to_string(limit));

@@ -301,6 +301,26 @@ TEST_F(ConnectionPauseTest, AHangUpWithUnreadDataWaitsForResumeAndDoesNotSpin) {
   EXPECT_EQ(recorder.reasons[0], std::error_code());
 }
 
+TEST_F(ConnectionPauseTest, WhatOneReceiveBringsMayWaitBeyondReceiveBytes) {
+  ServerOptions options;
+  options.connection.limits.receive_bytes = 100;
+  recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
+    recorder.received += in.view().first(1).text();
+    in.consume(1);
+    c.pause_reading();
+  };
+  start(options);
+  const std::string all = pattern(3000);
+  peer.send_all(all);
+  ASSERT_TRUE(run_until([&] { return recorder.received.size() == 1; }));
+  recorder.when_data = {};
+  EXPECT_EQ(recorder.closed, 0);
+  ASSERT_EQ(connection().unconsumed().size(), 2999u);
+  connection().resume_reading();
+  ASSERT_TRUE(run_until([&] { return recorder.received.size() == 3000; }));
+  EXPECT_TRUE(same_bytes(recorder.received, all));
+}
+
 TEST_F(ConnectionPauseTest, WhenBothSidesHaveEndedAPausedConnectionIsOverAtOnce) {
   start_paused();
   connection().end();

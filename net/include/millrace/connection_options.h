@@ -29,7 +29,8 @@ struct ConnectionLimits {
   // A send queue never grows beyond this; see `overflow`. Files take no memory and do not count.
   std::size_t send_queue_bytes = 64 * 1024 * 1024;
   // A handler that leaves more than this unconsumed, or expects more, closes the connection with
-  // error::receive_buffer_overflow.
+  // error::receive_buffer_overflow. While reading is paused what one receive brings (64 KiB)
+  // may wait besides: its peer could not know.
   std::size_t receive_bytes = 1024 * 1024;
   // What becomes of a message (a frame with its header, the room of a writer) that would pass
   // send_queue_bytes; by default whoever ignores both watermark and result loses the connection.
