@@ -164,7 +164,11 @@ void ConnectionCore::switch_handler(ConnectionHandler& handler) {
   if (!is_open()) return;
   handler_ = &handler;
   set(kSwitched);
-  if (!input_.view().empty()) set(kRedeliver);
+  if (!input_.view().empty()) {
+    set(kRedeliver);
+  } else {
+    input_.clear(pool());  // what the other one expected
+  }
   if (has(kPeerEnded)) set(kPeerEndOwed);  // it was told to the other one
   settle_soon();
 }

@@ -285,6 +285,22 @@ TEST_F(ConnectionHandlerSwitchTest, SwitchedInOnPeerEndTheNewHandlerIsToldOfTheE
   EXPECT_EQ(recorder.events, (Events{"open", "end"}));
 }
 
+TEST_F(ConnectionHandlerSwitchTest, TheNewHandlerDoesNotWaitForWhatTheOldOneExpected) {
+  Recorder other;
+  recorder.when_data = [](Connection&, ReceiveBuffer& in) {
+    in.consume_all();
+    in.expect(100);
+  };
+  start();
+  peer.send_all("old");
+  ASSERT_TRUE(run_until([&] { return recorder.events.back() == "data"; }));
+  hand_over(connection(), other, recorder);
+  peer.send_all("new");
+  peer.end();
+  ASSERT_TRUE(run_until([&] { return other.closed == 1; }));
+  EXPECT_EQ(other.received, "new");
+}
+
 // The flush of the iteration finds that it cannot send, and what has arrived since the I/O phase.
 TEST_F(ConnectionHandlerSwitchTest, TheRestGoesToTheNewHandlerThoughSendingHasFailed) {
   Recorder other;
