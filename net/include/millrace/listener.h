@@ -69,8 +69,10 @@ class Listener {
   // of it now, so that the port is free when this returns, and hands it over from the loop, as many
   // per turn as otherwise; pause() holds it back. What cannot be taken, for want of descriptors or
   // memory, is reset and counted. A connection whose handshake ends in the instant between the last
-  // look and the end is reset too: Linux knows no way to end a queue without that. Afterwards
-  // address() is none.
+  // look and the end is reset too: Linux knows no way to end a queue without that. Once
+  // this process has forked, another one may share the socket: its queue then keeps its length, and
+  // in a child that has not called reinit_after_fork() nothing is taken. Afterwards address() is
+  // none.
   void stop() noexcept;
   // How many stop() has taken that are not handed over yet.
   std::size_t waiting() const noexcept;
