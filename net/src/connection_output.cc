@@ -298,7 +298,7 @@ SendResult SendWriter::commit(std::size_t n) {
 SendResult SendWriter::commit_nowhere(std::size_t n) noexcept {
   if (!core_.open_for_sending()) return SendResult::closed;
   // All that is committed to one writer is one message.
-  if (admitted_ == SendResult::dropped) core_.count_dropped(block_->end == 0 ? 1 : 0, n);
+  if (admitted_ == SendResult::dropped) core_.count_dropped(n > 0 && block_->end == 0 ? 1 : 0, n);
   block_->end = end_;
   return admitted_;
 }

@@ -214,6 +214,15 @@ TEST_F(OverflowPolicyTest, AllThatIsCommittedToOneWriterIsOneDroppedMessage) {
   EXPECT_EQ(connection().queued_bytes(), 0u);
 }
 
+TEST_F(OverflowPolicyTest, CommittingNothingDropsNothing) {
+  start_with(Overflow::drop_newest, 10, 5, 20);
+  SendWriter writer = connection().writer(21);
+  EXPECT_TRUE(writer.commit(0) == SendResult::dropped);
+  EXPECT_EQ(stats().dropped_messages, 0u);
+  EXPECT_TRUE(writer.commit(21) == SendResult::dropped);
+  EXPECT_EQ(stats().dropped_messages, 1u);
+}
+
 TEST_F(OverflowPolicyTest, WhatWasDroppedCanStillBeAskedForInOnClose) {
   std::uint64_t dropped = 0;
   recorder.when_close = [&](Connection& c, std::error_code) {
