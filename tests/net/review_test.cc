@@ -7,6 +7,7 @@
 #include "support/pipe_test.h"
 #include "support/sockets.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -81,6 +82,65 @@ TEST_F(ReviewPipeTest, BackpressureDoesNotCountAgainstReceiveBytes) {
 TEST_F(ReviewPipeTest, CalledTwiceIsTheCallersMistake) {
   open_piped();
   EXPECT_DEATH(pipe(*a.get(), *b.get()), "pipe: a connection that has a pipe");
+}
+
+// Connection::close(): everything queued still arrives; a stream that was cut must not look
+// complete.
+TEST_F(ReviewPipeTest, ALocalCloseDoesNotLoseWhatWaitsForTheSink) {
+  ServerOptions options = small_buffers();
+  options.connection.limits.high_watermark_bytes = 10'000;
+  open(options, 4096);
+  const std::string before = pattern(100'000);
+  EXPECT_FALSE(b.get()->send(before));
+  left.send_all("behind it");
+  pipe(*a.get(), *b.get());
+  ASSERT_TRUE(run_until([&] { return a.get()->unconsumed() == "behind it"; }));
+  a.get()->close();
+  left.end();
+  ASSERT_TRUE(until_closed());
+  const std::string got = receive(right, 100'009);
+  EXPECT_TRUE(same_bytes(got, before + "behind it"));
+  EXPECT_FALSE(right.at_end() && got.size() < 100'009) << "cut, and looks complete";
+}
+
+TEST_F(ReviewPipeTest, AnOwnerMayGoWhileAWriterOfItsConnectionIsOpen) {
+  recorder.when_data = [&](Connection&, ReceiveBuffer& in) {
+    in.consume_all();
+    SendWriter writer = b.get()->writer(100'000);
+    right_server.reset();
+    std::fill(writer.room().begin(), writer.room().end(), std::byte{1});
+    EXPECT_TRUE(writer.commit(100'000) == SendResult::closed);
+  };
+  open();
+  left.send_all("x");
+  EXPECT_TRUE(run_until([&] { return right_recorder.closed == 1; }));
+}
+
+// The deadline of a drain counts for whoever comes while it lasts, also when nobody was there.
+TEST_F(ReviewTest, AListenerThatIsOpenedRightAfterADrainOfNobodyServes) {
+  listen();
+  std::vector<DrainResult> results;
+  server->drain(1h, [&](DrainResult r) { results.push_back(r); });
+  server->listen(SocketAddress::loopback(0));
+  peer = RawSocket::connect_to(server->address());
+  recorder.when_drain = [](Connection&) {};
+  recorder.when_data = [](Connection& c, ReceiveBuffer& in) {
+    c.send(in.view());
+    in.consume_all();
+  };
+  peer.send_all("x");
+  EXPECT_EQ(receive(peer, 1), "x");
+}
+
+TEST_F(ReviewTest, OneMessageOfAWriterIsCountedOnce) {
+  ServerOptions options;
+  options.connection.limits = {
+      .high_watermark_bytes = 10, .send_queue_bytes = 20, .overflow = Overflow::drop_newest};
+  start(options);
+  SendWriter writer = connection().writer(100);
+  writer.commit(0);
+  writer.commit(50);
+  EXPECT_EQ(connection().stats().dropped_messages, 1u);
 }
 
 // SendResult: a message larger than the hard limit never fits and must not be tried again.
