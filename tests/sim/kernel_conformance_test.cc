@@ -399,6 +399,15 @@ TEST_P(KernelConformanceTest, QueuesCanBeMeasured) {
   EXPECT_EQ(queued(pair.server, SIOCOUTQ), 0);
 }
 
+TEST_P(KernelConformanceTest, WhatAResetLeftUnacknowledgedCanStillBeMeasured) {
+  Pair pair = tcp_pair();
+  reset_on_close(pair.server);
+  fill(pair.client);
+  pair.server.reset();
+  ASSERT_TRUE(has(pair.client, EPOLLERR));
+  EXPECT_GT(queued(pair.client, SIOCOUTQ), 0);
+}
+
 TEST_P(KernelConformanceTest, ClosingAListenerResetsWhatWaits) {
   UniqueFd at = listener();
   const UniqueFd client = connecting(port_of(at));

@@ -323,7 +323,7 @@ int SimSocket::queue_size(unsigned long request, int* value) const {
       *value = static_cast<int>(received_.size());
       return 0;
     case SIOCOUTQ:
-      *value = static_cast<int>(unacknowledged()) +
+      *value = static_cast<int>(unacknowledged() + lost_) +
                (!is_unix() && end_sent_ && !end_acknowledged_ ? 1 : 0);
       return 0;
     case SIOCOUTQNSD:

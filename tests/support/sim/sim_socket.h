@@ -137,6 +137,7 @@ class SimSocket final : public SimFile, public std::enable_shared_from_this<SimS
 
   ByteFifo unsent_;                // taken from the owner, not transmitted
   std::size_t in_flight_out_ = 0;  // transmitted, not acknowledged
+  std::size_t lost_ = 0;           // unacknowledged when the connection died: Linux counts on
   std::size_t in_flight_in_ = 0;   // transmitted by the other end, not arrived
   ByteFifo received_;
   TimePoint last_arrival_;  // of what is under way to this end

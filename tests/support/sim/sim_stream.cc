@@ -192,6 +192,7 @@ void SimSocket::die(int error) {
   state_ = State::closed;
   if (!closed_by_owner_) error_ = error;
   no_more_input_ = no_more_output_ = true;
+  lost_ = unacknowledged();
   unsent_.clear();
   in_flight_out_ = 0;
   touch();
