@@ -173,11 +173,14 @@ void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(Drain
   if (done) drain_done_.push_back(std::move(done));
   if (!std::exchange(draining_, true)) drained_ = {};
   for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) c->drain();
-  // With nothing to wait for through the timer too: the result never comes from inside this call.
-  drain_timer_.start(drained() ? std::chrono::milliseconds(0) : deadline);
+  // With nothing to wait for only the report is due: never from inside this call, and none of the
+  // business of those who come when listening begins anew.
+  draining_ = !drained();
+  drain_timer_.start(draining_ ? deadline : std::chrono::milliseconds(0));
 }
 
 void Server::Core::handle_drain_timer() {
+  if (!draining_) return finish_drain();
   for (const Listener& listener : stopped_) {
     count(listener.stats(), stats_);
     stats_.dropped += listener.waiting();

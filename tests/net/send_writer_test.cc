@@ -262,5 +262,23 @@ TEST_F(SendWriterDeathTest, AFlushBetweenRoomAndCommitIsCaught) {
       "between writer\\(\\) and commit\\(\\)");
 }
 
+TEST_F(SendWriterTest, TheOwnerMayGoWhileOneIsOpen) {
+  Server other(loop(), recorder);
+  other.listen(SocketAddress::loopback(0));
+  start();
+  const ConnectionRef written = connection().ref();
+  recorder.when_data = [&](Connection&, ReceiveBuffer& in) {
+    in.consume_all();
+    SendWriter writer = written.get()->writer(100'000);
+    server.reset();
+    std::fill(writer.room().begin(), writer.room().end(), std::byte{1});
+    EXPECT_TRUE(writer.commit(100'000) == SendResult::closed);
+  };
+  RawSocket talker = RawSocket::connect_to(other.address());
+  talker.send_all("x");
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons[0], error::owner_destroyed);
+}
+
 }  // namespace
 }  // namespace millrace::test

@@ -51,6 +51,20 @@ struct ServerDrainTest : LoopTest {
   std::vector<DrainResult> results;
 };
 
+TEST_F(ServerDrainTest, OfNobodyIsNotTheBusinessOfThoseWhoComeAfterwards) {
+  server->drain(1h, note());
+  server->listen(SocketAddress::loopback(0));
+  address = server->address();
+  open(1);
+  EXPECT_EQ(results.size(), 1u);
+  recorder.when_data = [](Connection& c, ReceiveBuffer& in) {
+    c.send(in.view());
+    in.consume_all();
+  };
+  peers[0].send_all("x");
+  EXPECT_EQ(receive(peers[0], 1), "x");
+}
+
 TEST_F(ServerDrainTest, EndsAsSoonAsTheLastConnectionHas) {
   open(3);
   server->drain(1h, note());

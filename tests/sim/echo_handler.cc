@@ -102,8 +102,8 @@ bool EchoHandler::send_one(Connection& c, State& state) {
   const std::uint64_t left = state.to_send - side.accepted;
   // Not more than ever fits. And byte by byte would be thousands of turns of the loop when no
   // decisions are left.
-  const auto most = std::min<std::uint64_t>(
-      {left, 30'000, setting_.options.connection.limits.send_queue_bytes});
+  const auto most =
+      std::min<std::uint64_t>({left, 30'000, setting_.options.connection.limits.send_queue_bytes});
   const std::size_t n =
       setting_.decisions.exhausted() ? most : 1 + setting_.decisions.size_up_to(most - 1);
   const std::string_view bytes = next_bytes(side, n);
@@ -132,7 +132,7 @@ bool EchoHandler::send_one(Connection& c, State& state) {
   side.accepted += taken;
   if (taken != (result.accepted() ? n : 0)) {
     setting_.world.problem("send() took " + std::to_string(taken) + " of " + std::to_string(n) +
-                            " bytes and said " + std::to_string(result.state()));
+                           " bytes and said " + std::to_string(result.state()));
   }
   side.refused |= !result;
   return static_cast<bool>(result);
