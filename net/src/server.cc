@@ -76,6 +76,7 @@ class Server::Core final : public ConnectionOwner, public Mortal {
   log::RateLimit log_limit_;
   bool ended_ = false;
   bool opening_ = false;  // the factory makes a handler: it may do anything
+  bool only_report_due_ = false;  // of a drain of nobody
   DrainResult drained_;
   std::size_t being_cut_ = 0;  // of drained_.cut: those that have not ended yet
   std::vector<Function<void(DrainResult)>> drain_done_;
@@ -83,6 +84,7 @@ class Server::Core final : public ConnectionOwner, public Mortal {
 };
 
 void Server::Core::listen(const SocketAddress& address) {
+  if (only_report_due_) draining_ = false;  // who comes from now on is not concerned
   listeners_.emplace_back(
       loop_, address,
       [this](UniqueFd socket, const SocketAddress& peer) { accept(std::move(socket), peer); },
@@ -173,14 +175,14 @@ void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(Drain
   if (done) drain_done_.push_back(std::move(done));
   if (!std::exchange(draining_, true)) drained_ = {};
   for (ConnectionCore* c = first_connection(); c; c = c->next_of_owner()) c->drain();
-  // With nothing to wait for only the report is due: never from inside this call, and none of the
-  // business of those who come when listening begins anew.
-  draining_ = !drained();
-  drain_timer_.start(draining_ ? deadline : std::chrono::milliseconds(0));
+  // With nothing to wait for only the report is due: through the timer too, never from inside this
+  // call.
+  only_report_due_ = drained();
+  drain_timer_.start(only_report_due_ ? std::chrono::milliseconds(0) : deadline);
 }
 
 void Server::Core::handle_drain_timer() {
-  if (!draining_) return finish_drain();
+  if (only_report_due_) return finish_drain();
   for (const Listener& listener : stopped_) {
     count(listener.stats(), stats_);
     stats_.dropped += listener.waiting();
@@ -197,7 +199,7 @@ void Server::Core::handle_drain_timer() {
 }
 
 void Server::Core::finish_drain() noexcept {
-  draining_ = false;
+  draining_ = only_report_due_ = false;
   drain_timer_.cancel();
   const DrainResult result = drained_;
   for (auto& done : std::exchange(drain_done_, {})) {
