@@ -75,7 +75,7 @@ class Server::Core final : public ConnectionOwner, public Mortal {
   ServerStats stats_;              // without those of the listeners
   log::RateLimit log_limit_;
   bool ended_ = false;
-  bool opening_ = false;  // the factory makes a handler: it may do anything
+  bool opening_ = false;          // the factory makes a handler: it may do anything
   bool only_report_due_ = false;  // of a drain of nobody
   DrainResult drained_;
   std::size_t being_cut_ = 0;  // of drained_.cut: those that have not ended yet
