@@ -17,7 +17,7 @@ namespace {
 
 // Twenty thousand in all; fewer where each takes longer, and where others have run them already.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(MILLRACE_COVERAGE)
-constexpr std::uint64_t kSeedsPerPart = 100;
+constexpr std::uint64_t kSeedsPerPart = 50;
 #else
 constexpr std::uint64_t kSeedsPerPart = 2500;
 #endif
