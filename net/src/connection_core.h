@@ -212,6 +212,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   bool fits(std::size_t more) const noexcept;
   SendResult admit(std::size_t more) noexcept;
   SendResult admit_message(std::size_t bytes) noexcept;
+  bool drops(SendResult result) const noexcept;
   [[gnu::cold]] SendResult overflow(std::size_t more) noexcept;
   [[gnu::cold]] void abort_overflow(std::size_t more) noexcept;
   [[gnu::cold]] SendResult refuse() noexcept;

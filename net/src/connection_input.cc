@@ -123,8 +123,8 @@ void ConnectionCore::look_for_end(IoEvents events) noexcept {
   if (found.bytes == 0 && !found.blocked()) {
     // A reset that follows FIN: reading says no more than that the stream has ended, so that nobody
     // can miss what asking takes away.
-    if (const int e = events.error() ? stream_error(fd()) : 0)
-      return break_off(system_error_code(e));
+    const int error = events.error() ? stream_error(fd()) : 0;
+    if (error != 0) return break_off(system_error_code(error));
     if (has(kFinSent)) {
       set(kPeerEnded);  // both directions have ended
       return;

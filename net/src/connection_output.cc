@@ -45,28 +45,30 @@ SendResult ConnectionCore::admit(std::size_t more) noexcept {
   return fits(more) ? SendResult(SendResult::sent) : overflow(more);
 }
 
+// Whether what was told `result` is lost, and to be counted.
+bool ConnectionCore::drops(SendResult result) const noexcept {
+  if (result == SendResult::dropped) return true;
+  return result == SendResult::too_large && options().limits.overflow == Overflow::drop_newest;
+}
+
 // The same for a whole message, which is counted if it is dropped.
 SendResult ConnectionCore::admit_message(std::size_t bytes) noexcept {
   const SendResult result = admit(bytes);
-  if (result == SendResult::dropped) count_dropped(1, bytes);
+  if (drops(result)) count_dropped(1, bytes);
   return result;
 }
 
 // `more` bytes would pass the hard limit.
 SendResult ConnectionCore::overflow(std::size_t more) noexcept {
-  // What never fits must not be tried again: on_drained is owed only for what else waits.
-  const bool never = more > options().limits.send_queue_bytes;
-  switch (options().limits.overflow) {
-    case Overflow::refuse:
-      return never ? SendResult(SendResult::too_large) : refuse();
-    case Overflow::drop_newest:
-      if (!never) refuse();
-      return SendResult::dropped;
-    case Overflow::close:
-      break;
+  const ConnectionLimits& limits = options().limits;
+  if (limits.overflow == Overflow::close) {
+    abort_overflow(more);
+    return SendResult::closed;
   }
-  abort_overflow(more);
-  return SendResult::closed;
+  // Nobody shall wait for on_drained to try again what never fits.
+  if (more > limits.send_queue_bytes) return SendResult::too_large;
+  const SendResult refused = refuse();
+  return limits.overflow == Overflow::drop_newest ? SendResult(SendResult::dropped) : refused;
 }
 
 void ConnectionCore::abort_overflow(std::size_t more) noexcept {
@@ -298,7 +300,7 @@ SendResult SendWriter::commit(std::size_t n) {
 SendResult SendWriter::commit_nowhere(std::size_t n) noexcept {
   if (!core_.open_for_sending()) return SendResult::closed;
   // All that is committed to one writer is one message.
-  if (admitted_ == SendResult::dropped) core_.count_dropped(n > 0 && block_->end == 0 ? 1 : 0, n);
+  if (core_.drops(admitted_)) core_.count_dropped(n > 0 && block_->end == 0 ? 1 : 0, n);
   block_->end = end_;
   return admitted_;
 }

@@ -119,7 +119,7 @@ TEST_F(OverflowPolicyTest, AMessageLargerThanTheLimitIsNotToBeTriedAgain) {
 TEST_F(OverflowPolicyTest, AMessageLargerThanTheLimitIsDroppedWithoutASpin) {
   start_with(Overflow::drop_newest, 10, 5, 20);
   recorder.when_drained = [](Connection& c) { c.send(bytes(21)); };
-  EXPECT_TRUE(connection().send(bytes(21)) == SendResult::dropped);
+  EXPECT_TRUE(connection().send(bytes(21)) == SendResult::too_large);
   EXPECT_LE(run_for(20ms), 2u);
   EXPECT_EQ(recorder.drained, 0);
   EXPECT_EQ(connection().stats().dropped_bytes, 21u);
@@ -188,8 +188,8 @@ TEST_F(OverflowPolicyTest, DroppedMessagesAreCountedWithTheirBytes) {
   EXPECT_TRUE(connection().send("a") == SendResult::dropped);
   EXPECT_TRUE(connection().send_together("b", "cd") == SendResult::dropped);
   EXPECT_TRUE(framed.send_frame("e") == SendResult::dropped);
-  EXPECT_TRUE(framed.send_frame(SharedBytes(ByteView(bytes(1000)))) == SendResult::dropped);
-  EXPECT_TRUE(connection().send(std::string(5000, '.')) == SendResult::dropped);
+  EXPECT_TRUE(framed.send_frame(SharedBytes(ByteView(bytes(1000)))) == SendResult::too_large);
+  EXPECT_TRUE(connection().send(std::string(5000, '.')) == SendResult::too_large);
   EXPECT_EQ(stats().dropped_messages, 5u);
   EXPECT_EQ(stats().dropped_bytes, 1u + 3 + 5 + 1004 + 5000);
   EXPECT_EQ(connection().queued_bytes(), 20u);
@@ -205,8 +205,8 @@ TEST_F(OverflowPolicyTest, AllThatIsCommittedToOneWriterIsOneDroppedMessage) {
   start_with(Overflow::drop_newest, 10, 5, 20);
   {
     SendWriter writer = connection().writer(100);
-    EXPECT_TRUE(writer.commit(60) == SendResult::dropped);
-    EXPECT_TRUE(writer.commit(10) == SendResult::dropped);
+    EXPECT_TRUE(writer.commit(60) == SendResult::too_large);
+    EXPECT_TRUE(writer.commit(10) == SendResult::too_large);
   }
   { SendWriter nothing_committed = connection().writer(100); }
   EXPECT_EQ(stats().dropped_messages, 1u);
@@ -217,9 +217,9 @@ TEST_F(OverflowPolicyTest, AllThatIsCommittedToOneWriterIsOneDroppedMessage) {
 TEST_F(OverflowPolicyTest, CommittingNothingDropsNothing) {
   start_with(Overflow::drop_newest, 10, 5, 20);
   SendWriter writer = connection().writer(21);
-  EXPECT_TRUE(writer.commit(0) == SendResult::dropped);
+  EXPECT_TRUE(writer.commit(0) == SendResult::too_large);
   EXPECT_EQ(stats().dropped_messages, 0u);
-  EXPECT_TRUE(writer.commit(21) == SendResult::dropped);
+  EXPECT_TRUE(writer.commit(21) == SendResult::too_large);
   EXPECT_EQ(stats().dropped_messages, 1u);
 }
 

@@ -9,7 +9,8 @@ namespace millrace::test {
 namespace {
 
 struct VanishedPeerTest : TimeoutsTest {
-  // Skips the test where the kernel lets nobody drop a TCP socket's segments without privileges.
+  // Skips the test where the kernel lets nobody drop a TCP socket's segments without privileges;
+  // what vanished peers cost is shown there on the simulated kernel (tests/sim), which needs none.
   bool vanish() { return peer.vanish(); }
   static constexpr const char* kNotAllowed = "dropping segments needs privileges here";
 

@@ -36,7 +36,8 @@ struct ConnectionLimits {
   // send_queue_bytes; by default whoever ignores both watermark and result loses the connection.
   // With the others it lives on, no part of the message is queued, and on_drained comes later: at
   // the low watermark, or, when no more than that waited, once nothing waits. A message larger than
-  // send_queue_bytes itself never has room: SendResult::too_large, or dropped, and no on_drained.
+  // send_queue_bytes itself never has room: SendResult::too_large (counted too if it is dropped),
+  // and no on_drained comes for it.
   Overflow overflow = Overflow::close;
 };
 

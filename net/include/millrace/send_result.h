@@ -5,8 +5,9 @@
 //   if (!c.try_send(update).accepted()) ++skipped_;       // not queued, not even in part
 //   if (c.send(x) == SendResult::refused) keep_for_on_drained(x);
 //
-// Whenever it is false, on_drained follows, or on_close: nobody waits in vain. But not for a
-// message that is larger than the hard limit itself: it never fits, and must not be tried again.
+// Whenever it is false, on_drained follows, or on_close: nobody waits in vain. With one exception,
+// which Overflow::close (the default) turns into on_close too: too_large. It never fits, so that
+// there is nothing to wait for and nothing to try again.
 #pragma once
 
 #include <cstdint>

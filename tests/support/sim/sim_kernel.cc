@@ -74,7 +74,7 @@ class SimTimerFd final : public SimFile, public std::enable_shared_from_this<Sim
   std::uint64_t expired_ = 0;
 };
 
-// With all its events told and a clock that starts somewhere.
+// Not zero, which means "off" to a timer descriptor.
 constexpr auto kStart = TimePoint(1000s);
 
 }  // namespace

@@ -1,3 +1,4 @@
+// Listening, connecting and the life of a socket; how bytes move is in sim_stream.cc.
 #include "support/sim/sim_socket.h"
 
 #include <algorithm>
@@ -27,8 +28,6 @@ constexpr int kDefaultKeepaliveInterval = 75;
 constexpr int kDefaultKeepaliveProbes = 9;
 
 }  // namespace
-
-// Listening, connecting and the life of a socket; how bytes move is in sim_stream.cc.
 
 SimSocket::SimSocket(SimKernel& kernel, int domain)
     : SimFile(kernel),

@@ -3,7 +3,7 @@
 // is under way. Both live in a SimKernel.
 //
 // The rules (those of tcp_poll(), tcp_recvmsg(), tcp_reset() ..., checked against the real kernel
-// by tests/support_tests/kernel_conformance_test.cc):
+// by tests/sim/kernel_conformance_test.cc):
 // 1. Bytes wait with the sender until the receiver's window has room and, in the sender's buffer,
 //    until they are acknowledged. EPOLLOUT: at least a third of the buffer is free.
 // 2. RST drops what the sender has not transmitted, and what arrived before can still be read; then
