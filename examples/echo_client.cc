@@ -47,8 +47,8 @@ class EchoClient : public ConnectionHandler {
 
  private:
   void print_frames(Connection& c, ReceiveBuffer& in) {
-    Decoded decoded = framing_.decode(in.view());
-    for (; decoded.status == Decoded::frame_ready; decoded = framing_.decode(in.view())) {
+    Decoded decoded = framing_.decode(in.view(), state_);
+    for (; decoded.status == Decoded::frame_ready; decoded = framing_.decode(in.view(), state_)) {
       std::cout << decoded.frame.text() << std::endl;
       in.consume(decoded.consumed);
     }
@@ -96,7 +96,8 @@ class EchoClient : public ConnectionHandler {
 
   EventLoop& loop_;
   const bool framed_;
-  const LengthPrefix framing_{};
+  const Framing framing_{};
+  FrameState state_;
   Connection* connection_ = nullptr;
   std::optional<IoWatcher> input_;
   Timer file_turn_;

@@ -30,7 +30,7 @@ class Run final : public ConnectionHandler {
       : options_(options),
         tally_{.payload = Payload(options.message_bytes), .verify = options.verify} {
     if (options.framed) {
-      framing_.emplace(LengthPrefixOptions{.max_frame_bytes = options.message_bytes});
+      framing_.emplace(LengthPrefixOptions{.max_payload_bytes = options.message_bytes});
     }
   }
 

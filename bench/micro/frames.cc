@@ -72,7 +72,7 @@ BENCHMARK(consume)->Name("receive_buffer_consume_64_B");
 void encode(benchmark::State& state) {
   constexpr int kBatch = 512;  // stays below the size at which a queue is flushed
   const std::vector<std::byte> payload(64);
-  const LengthPrefix framing;
+  const Framing framing;
   EventLoop loop(kNoStalls);
   UniqueFd peer;
   Server server(loop, {.on_open = [&](Connection& c) {

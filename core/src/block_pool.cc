@@ -38,7 +38,7 @@ constexpr std::size_t stride_of(std::size_t size_class) {
 Block* make_empty(Block* block) {
   block->next = nullptr;
   block->kind = 0;
-  block->begin = block->end = block->note = 0;
+  block->begin = block->end = block->note = block->tag = 0;
   return block;
 }
 
@@ -218,6 +218,7 @@ Block* BlockPool::grow(Block* block, std::size_t bytes) {
   larger->next = block->next;
   larger->kind = block->kind;
   larger->note = block->note;
+  larger->tag = block->tag;
   release(block);
   return larger;
 }

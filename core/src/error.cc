@@ -38,7 +38,9 @@ class Category final : public std::error_category {
       case error::frame_too_large:
         return "frame larger than allowed";
       case error::frame_corrupt:
-        return "corrupt frame header";
+        return "corrupt frame";
+      case error::frame_checksum:
+        return "frame does not match its checksum";
       case error::frame_truncated:
         return "stream ended inside a frame";
     }

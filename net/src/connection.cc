@@ -35,11 +35,11 @@ SocketAddress ask_address(Ask&& ask) {
 SendResult Connection::send(ByteView bytes) {
   return core(*this).send_bytes(bytes, {});
 }
-SendResult Connection::send_together(ByteView first, ByteView second) {
-  return core(*this).send_bytes(first, second);
+SendResult Connection::send_together(ByteView first, ByteView second, ByteView third) {
+  return core(*this).send_bytes(first, second, third);
 }
-SendResult Connection::send_together(ByteView first, SharedBytes second) {
-  return core(*this).send_shared(first, std::move(second));
+SendResult Connection::send_together(ByteView first, SharedBytes second, ByteView third) {
+  return core(*this).send_shared(first, std::move(second), third);
 }
 SendResult Connection::send(SharedBytes bytes) {
   return core(*this).send_shared({}, std::move(bytes));
@@ -90,6 +90,9 @@ bool Connection::reading_paused() const noexcept {
 ByteView Connection::unconsumed() const noexcept {
   return core(*this).input_.view();
 }
+std::uint64_t Connection::remembered() const noexcept {
+  return core(*this).input_.note();
+}
 
 void Connection::set_handler(ConnectionHandler& handler) {
   core(*this).switch_handler(handler);
@@ -99,11 +102,16 @@ ConnectionHandler& Connection::handler() const noexcept {
 }
 
 void Connection::put_context(std::unique_ptr<ContextBase> context) {
+  std::unique_ptr<ContextBase>* place = &core(*this).context_;
+  while (*place && (*place)->key != context->key) place = &(*place)->next;
   // The old one dies after the new one is in place: its destructor may look for its successor.
-  std::swap(core(*this).context_, context);
+  if (*place) context->next = std::move((*place)->next);
+  std::swap(*place, context);
 }
-Connection::ContextBase* Connection::find_context() const noexcept {
-  return core(*this).context_.get();
+Connection::ContextBase* Connection::find_context(const void* key) const noexcept {
+  ContextBase* found = core(*this).context_.get();
+  while (found && found->key != key) found = found->next.get();
+  return found;
 }
 
 EventLoop& Connection::loop() const noexcept {

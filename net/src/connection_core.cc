@@ -254,7 +254,7 @@ void ConnectionCore::finish() noexcept {
   // What is lost must not look to the peer like the end of all that there was.
   if (!output_.empty()) set(kReset);
   end_stream();
-  output_.clear(pool());
+  if (!has(kWriting)) output_.clear(pool());
   input_.clear(pool());
   detach_and_close(has(kHandleShared));
   if (owner) owner->connection_ended(*this);

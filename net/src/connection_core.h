@@ -10,7 +10,8 @@
 // Invariants, checked in debug builds at the end of settle():
 // 1. Bytes are queued only while EPOLLOUT is asked for or a flush is requested.
 // 2. The first reason of an end is kept; on_close comes once, after every other callback.
-// 3. After finish() the descriptor is closed, both queues are empty and no timer runs.
+// 3. After finish() the descriptor is closed, both queues are empty and no timer runs; while a
+//    SendWriter is open, its end empties the send queue.
 #pragma once
 
 #include <millrace/connection.h>
@@ -81,8 +82,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   ~ConnectionCore() override;
 
   // From here to the private part: what Connection's functions of the same names do.
-  SendResult send_bytes(ByteView first, ByteView second);
-  SendResult send_shared(ByteView first, SharedBytes second);
+  SendResult send_bytes(ByteView first, ByteView second, ByteView third = {});
+  SendResult send_shared(ByteView first, SharedBytes second, ByteView third = {});
   SendResult try_send(ByteView bytes);
   SendResult send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length);
   void flush_now();
@@ -140,6 +141,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     kDrainOwed = 1 << 22,      // on_drain is due
     kDrainTold = 1 << 23,      // or has been
     kPiped = 1 << 24,          // what it sends comes from another one (pipe.h)
+    kWriting = 1 << 25,        // a SendWriter has room in the send queue
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
@@ -202,7 +204,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   bool receive_into(const StoredInput::Window& window, LoopServices& loop) noexcept;
   void take_in(ByteView all) noexcept;
   void deliver(ByteView all) noexcept;
-  [[gnu::noinline]] void keep(ByteView rest, std::size_t expected) noexcept;
+  [[gnu::noinline]] void keep(ByteView rest, StoredInput::Wish wish) noexcept;
   [[gnu::noinline]] void look_for_end(IoEvents events) noexcept;
   void read_remaining() noexcept;
   void start_message_clock() noexcept;
@@ -212,7 +214,6 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   bool fits(std::size_t more) const noexcept;
   SendResult admit(std::size_t more) noexcept;
   SendResult admit_message(std::size_t bytes) noexcept;
-  bool drops(SendResult result) const noexcept;
   [[gnu::cold]] SendResult overflow(std::size_t more) noexcept;
   [[gnu::cold]] void abort_overflow(std::size_t more) noexcept;
   [[gnu::cold]] SendResult refuse() noexcept;
@@ -222,8 +223,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   bool flushes_early() noexcept;
   template <class Flush>
   void count_early(Flush&& flush) noexcept;
-  [[gnu::noinline]] SendResult send_slowly(ByteView first, ByteView second);
-  SendResult send_large(ByteView first, ByteView second);
+  [[gnu::noinline]] SendResult send_slowly(ByteView first, ByteView second, ByteView third);
+  SendResult send_large(ByteView first, ByteView second, ByteView third);
   SendResult queue_committed(std::size_t n) noexcept;
   void flush_if_much() noexcept;
   SendResult appended() noexcept;

@@ -72,38 +72,39 @@ void ConnectionCore::take_in(ByteView all) noexcept {
   if (all.size() >= input_.expected()) {
     deliver(all);
   } else {
-    keep(all, input_.expected());
+    keep(all, {input_.expected(), input_.note()});
   }
 }
 
 void ConnectionCore::deliver(ByteView all) noexcept {
   unset(kRedeliver | kSwitched);
-  ReceiveBuffer in(all, &flags_, kStopsDelivery);
+  ReceiveBuffer in(all, input_.note(), &flags_, kStopsDelivery);
   call("on_data", [&] { handler_->on_data(*this, in); });
   if (!is_open()) return;
   // What the callback has seen is not delivered again without new bytes, whatever it did: it knows.
   unset(kRedeliver);
   if (in.size() < all.size()) unset(kMessageBegun);
-  if (in.empty() && in.expected() == 0) {
+  if (in.empty() && in.expected() == 0 && in.note() == 0) {
     input_.clear(pool());
     return;
   }
-  keep(in.view(), has(kSwitched) ? 0 : in.expected());
-  if (has(kSwitched) && !in.empty()) set(kRedeliver);  // to the new handler
+  if (!has(kSwitched)) return keep(in.view(), {in.expected(), in.note()});
+  keep(in.view(), {});
+  if (!in.empty()) set(kRedeliver);  // to the new handler
 }
 
-void ConnectionCore::keep(ByteView rest, std::size_t expected) noexcept {
+void ConnectionCore::keep(ByteView rest, StoredInput::Wish wish) noexcept {
   const std::size_t limit = options().limits.receive_bytes;
   // Whoever pauses because of what came with one receive cannot have prevented the rest of it.
   const std::size_t beyond = has(kPaused) ? LoopServices::kReceiveBlockBytes : 0;
   try {
-    if (std::max(rest.size() - std::min(rest.size(), beyond), expected) > limit) {
-      const std::size_t most = std::max(rest.size(), expected);
+    if (std::max(rest.size() - std::min(rest.size(), beyond), wish.expected) > limit) {
+      const std::size_t most = std::max(rest.size(), wish.expected);
       return close_gracefully(
           error::receive_buffer_overflow,
           std::to_string(most) + " bytes unconsumed or expected, limit " + std::to_string(limit));
     }
-    input_.keep(rest, expected, pool());
+    input_.keep(rest, wish, pool());
     if (!rest.empty() && !has(kMessageBegun)) start_message_clock();
   } catch (const std::bad_alloc&) {
     break_off(make_error_code(std::errc::not_enough_memory), "no memory to keep what was received");
@@ -164,11 +165,8 @@ void ConnectionCore::switch_handler(ConnectionHandler& handler) {
   if (!is_open()) return;
   handler_ = &handler;
   set(kSwitched);
-  if (!input_.view().empty()) {
-    set(kRedeliver);
-  } else {
-    input_.clear(pool());  // what the other one expected
-  }
+  input_.forget_wish(pool());
+  if (!input_.view().empty()) set(kRedeliver);
   if (has(kPeerEnded)) set(kPeerEndOwed);  // it was told to the other one
   settle_soon();
 }

@@ -45,16 +45,14 @@ SendResult ConnectionCore::admit(std::size_t more) noexcept {
   return fits(more) ? SendResult(SendResult::sent) : overflow(more);
 }
 
-// Whether what was told `result` is lost, and to be counted.
-bool ConnectionCore::drops(SendResult result) const noexcept {
-  if (result == SendResult::dropped) return true;
-  return result == SendResult::too_large && options().limits.overflow == Overflow::drop_newest;
-}
-
 // The same for a whole message, which is counted if it is dropped.
 SendResult ConnectionCore::admit_message(std::size_t bytes) noexcept {
   const SendResult result = admit(bytes);
-  if (drops(result)) count_dropped(1, bytes);
+  const bool never_fits = result == SendResult::too_large;
+  if (result == SendResult::dropped ||
+      (never_fits && options().limits.overflow == Overflow::drop_newest)) {
+    count_dropped(1, bytes);
+  }
   return result;
 }
 
@@ -144,50 +142,53 @@ SendResult ConnectionCore::appended() noexcept {
   return SendResult::above_watermark;
 }
 
-SendResult ConnectionCore::send_bytes(ByteView first, ByteView second) {
-  const std::size_t total = first.size() + second.size();
+SendResult ConnectionCore::send_bytes(ByteView first, ByteView second, ByteView third) {
+  const std::size_t total = first.size() + second.size() + third.size();
   // A reply in a callback: below every limit there is nothing to ask, and the flush will come.
   if (output_.bytes() + total < quick_bytes_ && callbacks_ > 0 && !has(kNoMoreSending | kBlocked))
       [[likely]] {
-    if (output_.append_quick(first, second, pool())) [[likely]]
+    if (output_.append_quick(first, second, third, pool())) [[likely]]
       return SendResult::sent;
   }
-  return send_slowly(first, second);
+  return send_slowly(first, second, third);
 }
 
-SendResult ConnectionCore::send_slowly(ByteView first, ByteView second) {
-  const std::size_t total = first.size() + second.size();
+SendResult ConnectionCore::send_slowly(ByteView first, ByteView second, ByteView third) {
+  const std::size_t total = first.size() + second.size() + third.size();
   const SendResult admitted = admit_message(total);
   if (!admitted) return admitted;
   if (total == 0) return has(kAboveHigh) ? SendResult::above_watermark : SendResult::sent;
   if (total >= kFlushNowBytes && flushes_early()) {
-    return send_large(first, second);
+    return send_large(first, second, third);
   }
   return queue([&] {
-    output_.append(first, pool(), stay());
-    if (!second.empty()) output_.append(second, pool(), stay());
+    for (const ByteView part : {first, second, third}) output_.append(part, pool(), stay());
   });
 }
 
 // Goes from where it lies; only what the kernel refuses is copied.
-SendResult ConnectionCore::send_large(ByteView first, ByteView second) {
+SendResult ConnectionCore::send_large(ByteView first, ByteView second, ByteView third) {
   std::size_t taken = 0;
-  count_early([&] { note_flushed(output_.flush_with(fd(), pool(), first, second, &taken)); });
+  const SendQueue::Parts parts{first, second, third};
+  count_early([&] { note_flushed(output_.flush_with(fd(), pool(), parts, &taken)); });
   if (has(kWriteFailed)) return SendResult::closed;
-  const std::size_t of_first = std::min(taken, first.size());
   return queue([&] {
-    output_.append(first.from(of_first), pool(), stay());
-    output_.append(second.from(taken - of_first), pool(), stay());
+    for (const ByteView part : parts) {
+      const std::size_t of_part = std::min(taken, part.size());
+      output_.append(part.from(of_part), pool(), stay());
+      taken -= of_part;
+    }
   });
 }
 
-SendResult ConnectionCore::send_shared(ByteView first, SharedBytes second) {
-  if (second.size() < kSharedBytes) return send_bytes(first, second.view());
-  const SendResult admitted = admit_message(first.size() + second.size());
+SendResult ConnectionCore::send_shared(ByteView first, SharedBytes second, ByteView third) {
+  if (second.size() < kSharedBytes) return send_bytes(first, second.view(), third);
+  const SendResult admitted = admit_message(first.size() + second.size() + third.size());
   if (!admitted) return admitted;
   return queue([&] {
     output_.append(first, pool(), stay());
     output_.append(std::move(second), pool());
+    output_.append(third, pool(), stay());
   });
 }
 
@@ -264,17 +265,23 @@ SendResult ConnectionCore::queue_committed(std::size_t n) noexcept {
   return appended();
 }
 
-SendWriter::SendWriter(ConnectionCore& core, std::size_t bytes)
-    : core_(core), admitted_(core.admit(bytes)) {
+SendWriter::SendWriter(ConnectionCore& core, std::size_t bytes) : core_(core) {
   BlockPool& pool = core.pool();
   // Room is promised even when nothing of it may be sent: then what is written goes nowhere.
-  block_ = admitted_ ? core.output_.reserve(bytes, pool, core.stay()) : pool.acquire(bytes);
+  nowhere_ = !core.open_for_sending();
+  block_ = nowhere_ ? pool.acquire(bytes) : core.output_.reserve(bytes, pool, core.stay());
   end_ = block_->end;
+  if (!nowhere_) core.set(ConnectionCore::kWriting);
 }
 
 SendWriter::~SendWriter() {
-  if (!admitted_) {
+  if (nowhere_) {
     core_.pool().release(block_);
+    return;
+  }
+  core_.unset(ConnectionCore::kWriting);
+  if (core_.ended()) {  // meanwhile, and has left us the memory
+    core_.output_.clear(core_.pool());
     return;
   }
   if (core_.output_.last() == block_) core_.output_.drop_empty_tail(core_.pool());
@@ -282,27 +289,39 @@ SendWriter::~SendWriter() {
 }
 
 std::span<std::byte> SendWriter::room() const noexcept {
-  // The block may be larger than what the hard limit leaves.
-  const std::size_t most = admitted_ ? core_.room() : block_->capacity;
-  return {block_->bytes() + end_, std::min(block_->capacity - end_, most)};
+  return {block_->bytes() + end_, block_->capacity - end_};
+}
+
+void SendWriter::check_undisturbed() const {
+  MILLRACE_CHECK(core_.output_.last() == block_ && block_->end == end_,
+                 "something was sent or flushed between writer() and commit()");
+}
+
+std::span<std::byte> SendWriter::grow(std::size_t written, std::size_t more) {
+  MILLRACE_CHECK_LE(written, room().size(), "grow() keeps more than room()");
+  if (room().size() - written >= more) return room();
+  std::size_t wanted;
+  if (__builtin_add_overflow(written, more, &wanted)) throw std::bad_alloc();
+  if (nowhere_) {
+    block_->end = written;
+    block_ = core_.pool().grow(block_, std::max(wanted, written * 2));
+    block_->end = 0;
+  } else {
+    check_undisturbed();
+    block_ = core_.output_.reserve_more(written, wanted, core_.pool());
+  }
+  end_ = block_->end;
+  return room();
 }
 
 SendResult SendWriter::commit(std::size_t n) {
   MILLRACE_CHECK_LE(n, room().size(), "commit() of more than room()");
+  if (nowhere_ || !core_.open_for_sending()) return SendResult::closed;
+  check_undisturbed();
+  const SendResult admitted = core_.admit_message(n);
+  if (!admitted) return admitted;
   end_ += n;
-  if (!admitted_) return commit_nowhere(n);
-  if (!core_.open_for_sending()) return SendResult::closed;
-  MILLRACE_CHECK(core_.output_.last() == block_ && block_->end + n == end_,
-                 "something was sent or flushed between writer() and commit()");
   return core_.queue_committed(n);
-}
-
-SendResult SendWriter::commit_nowhere(std::size_t n) noexcept {
-  if (!core_.open_for_sending()) return SendResult::closed;
-  // All that is committed to one writer is one message.
-  if (core_.drops(admitted_)) core_.count_dropped(n > 0 && block_->end == 0 ? 1 : 0, n);
-  block_->end = end_;
-  return admitted_;
 }
 
 }  // namespace millrace

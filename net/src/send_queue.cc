@@ -117,10 +117,36 @@ std::size_t SendQueue::bytes_in_memory() const noexcept {
   return bytes;
 }
 
-void SendQueue::drop_empty_tail(BlockPool& pool) noexcept {
-  if (!tail_ || tail_->filled() > 0) return;
+Block* SendQueue::before_tail() const noexcept {
   Block* before = nullptr;
   for (Block* block = head_; block != tail_; block = block->next) before = block;
+  return before;
+}
+
+Block* SendQueue::reserve_more(std::size_t kept, std::size_t n, BlockPool& pool) {
+  n = std::max(n, kept * 2);
+  Block* old = tail_;
+  if (old->filled() > 0) {
+    Block* made = add_block(n, pool);
+    std::memcpy(made->bytes(), old->bytes() + old->end, kept);
+    return made;
+  }
+  Block* before = before_tail();
+  old->end += kept;  // grow() keeps what is filled
+  try {
+    tail_ = pool.grow(old, n);
+  } catch (const std::bad_alloc&) {
+    old->end -= kept;
+    throw;
+  }
+  tail_->end -= kept;
+  (before ? before->next : head_) = tail_;
+  return tail_;
+}
+
+void SendQueue::drop_empty_tail(BlockPool& pool) noexcept {
+  if (!tail_ || tail_->filled() > 0) return;
+  Block* before = before_tail();
   pool.release(tail_);
   (before ? before->next : head_) = nullptr;
   tail_ = before;
@@ -156,7 +182,7 @@ SendQueue::Flushed SendQueue::flush(int fd, BlockPool& pool) noexcept {
     return partly_flushed(written, written.bytes, pool);
   }
   std::size_t taken;
-  return flush_with(fd, pool, {}, {}, &taken);
+  return flush_with(fd, pool, {}, &taken);
 }
 
 // The kernel took less than it was given.
@@ -168,11 +194,11 @@ SendQueue::Flushed SendQueue::partly_flushed(const IoResult& written, std::size_
   return {written.bytes, 0, true};
 }
 
-SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, ByteView first, ByteView second,
+SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, const Parts& behind,
                                          std::size_t* taken) noexcept {
   *taken = 0;
   Flushed flushed;
-  const std::size_t extra = first.size() + second.size();
+  const std::size_t extra = behind[0].size() + behind[1].size() + behind[2].size();
   while (bytes_ > 0 || *taken < extra) {
     if (flushed.bytes >= kFlushBudgetBytes) return flushed;
     if (bytes_ > 0 && head_->kind == kFile) {
@@ -182,7 +208,7 @@ SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, ByteView first
       return {flushed.bytes, sent.error, sent.blocked};
     }
 
-    std::array<iovec, kMaxParts + 2> parts;
+    std::array<iovec, kMaxParts + std::tuple_size_v<Parts>> parts;
     std::size_t count = 0;
     std::size_t gathered = 0;
     Block* block = head_;
@@ -192,7 +218,7 @@ SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, ByteView first
     }
     const std::size_t queued = gathered;
     if (!block) {  // the whole queue fits: what comes behind it may go along
-      for (const ByteView view : {first, second}) {
+      for (const ByteView view : behind) {
         if (view.empty()) continue;
         parts[count++] = part_of(view);
         gathered += view.size();

@@ -7,8 +7,7 @@
 //    writer has room reserved at its end.
 // 2. Every block but the last holds at least one byte.
 // 3. What flush() reports as blocked is what the kernel refused: there is nothing to gain from
-// asking
-//    again before EPOLLOUT.
+//    asking again before EPOLLOUT.
 #pragma once
 
 #include <millrace/block_pool.h>
@@ -17,6 +16,7 @@
 
 #include "stream_io.h"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -46,10 +46,10 @@ class SendQueue {
 
   // These throw std::bad_alloc; part of the bytes may then be queued.
   void append(ByteView bytes, BlockPool& pool, Stay stay);
-  // append() of both, Stay::brief, when there is a block with room, or the pool has a first one at
-  // hand; otherwise, and when there is nothing to append, false and nothing.
-  bool append_quick(ByteView first, ByteView second, BlockPool& pool) noexcept {
-    const std::size_t total = first.size() + second.size();
+  // append() of all three, Stay::brief, when there is a block with room, or the pool has a first
+  // one at hand; otherwise, and when there is nothing to append, false and nothing.
+  bool append_quick(ByteView first, ByteView second, ByteView third, BlockPool& pool) noexcept {
+    const std::size_t total = first.size() + second.size() + third.size();
     Block* tail = tail_;
     if (!tail) {
       tail = total > 0 ? pool.acquire_at_hand() : nullptr;
@@ -61,6 +61,7 @@ class SendQueue {
     std::byte* to = tail->bytes() + tail->end;
     if (!first.empty()) std::memcpy(to, first.data(), first.size());
     if (!second.empty()) std::memcpy(to + first.size(), second.data(), second.size());
+    if (!third.empty()) std::memcpy(to + total - third.size(), third.data(), third.size());
     commit(total);
     return true;
   }
@@ -70,6 +71,9 @@ class SendQueue {
   // A last block with room for `n` bytes (at most BlockPool::kLargestPooledBytes, or it is a block
   // of its own). What is written behind its `end` is queued by commit().
   Block* reserve(std::size_t n, BlockPool& pool, Stay stay);
+  // As reserve(n), after it: the first `kept` bytes that were written behind the `end` of the last
+  // block, and not committed, lie behind that of the new last block.
+  Block* reserve_more(std::size_t kept, std::size_t n, BlockPool& pool);
   void commit(std::size_t n) noexcept {
     tail_->end += n;
     bytes_ += n;
@@ -80,8 +84,9 @@ class SendQueue {
 
   // Writes until the queue is empty, the kernel refuses, or the budget is used up.
   Flushed flush(int fd, BlockPool& pool) noexcept;
-  // As flush(), with `first` and `second` behind the queue, not copied; `*taken` of them went out.
-  [[gnu::noinline]] Flushed flush_with(int fd, BlockPool& pool, ByteView first, ByteView second,
+  // As flush(), with `behind` at the end of the queue, not copied; `*taken` of it went out.
+  using Parts = std::array<ByteView, 3>;
+  [[gnu::noinline]] Flushed flush_with(int fd, BlockPool& pool, const Parts& behind,
                                        std::size_t* taken) noexcept;
 
   void clear(BlockPool& pool) noexcept;
@@ -91,6 +96,7 @@ class SendQueue {
   Block* reserve(std::size_t least, BlockPool& pool, Stay stay, std::size_t wanted);
   static std::size_t block_bytes(std::size_t wanted, Stay stay) noexcept;
   Block* add_block(std::size_t capacity, BlockPool& pool);
+  Block* before_tail() const noexcept;
   void remove_head(BlockPool& pool) noexcept;
   void advance(std::size_t n, BlockPool& pool) noexcept;
   Flushed flush_file(int fd, BlockPool& pool) noexcept;

@@ -52,8 +52,9 @@ ByteView StoredInput::joined(const Window& window, std::size_t n, LoopServices& 
   return {front, stored.size() + n};
 }
 
-void StoredInput::keep(ByteView rest, std::size_t expected, BlockPool& pool) {
-  if (rest.empty() && expected == 0) return clear(pool);
+void StoredInput::keep(ByteView rest, Wish wish, BlockPool& pool) {
+  const std::size_t expected = wish.expected;
+  if (rest.empty() && expected == 0 && wish.note == 0) return clear(pool);
   const bool in_place =
       block_ && rest.data() >= block_->bytes() && rest.data() <= block_->bytes() + block_->capacity;
   if (in_place && (expected > rest.size() || rest.size() >= block_->capacity / 8)) {
@@ -77,6 +78,7 @@ void StoredInput::keep(ByteView rest, std::size_t expected, BlockPool& pool) {
     block_->end = rest.size();
   }
   block_->note = expected;
+  block_->tag = wish.note;
 }
 
 }  // namespace millrace

@@ -7,7 +7,7 @@
 //   const auto window = input.window(services);
 //   n = receive(fd, window.at, window.size);
 //   ByteView all = input.received(window, n, services);   // stored and new, in one piece
-//   ... input.keep(rest, expected, pool);                 // `rest` is the end of `all`
+//   ... input.keep(rest, {expected, note}, pool);         // `rest` is the end of `all`
 //
 // Memory follows what has arrived: an announced length alone takes at most 64 KiB.
 #pragma once
@@ -22,6 +22,11 @@ namespace millrace {
 
 class StoredInput {
  public:
+  // What a handler leaves behind besides bytes.
+  struct Wish {
+    std::size_t expected = 0;  // so many bytes must be there before it can do anything
+    std::uint64_t note = 0;    // a number of its own
+  };
   struct Window {
     std::byte* at;
     std::size_t size;
@@ -38,6 +43,14 @@ class StoredInput {
   }
   // How many bytes must be there before the handler can do anything; 0: it was not said.
   std::size_t expected() const noexcept { return block_ ? block_->note : 0; }
+  std::uint64_t note() const noexcept { return block_ ? block_->tag : 0; }
+  // The wish of one handler does not hold for another.
+  void forget_wish(BlockPool& pool) noexcept {
+    if (!block_) return;
+    if (block_->filled() == 0) return clear(pool);
+    block_->note = 0;
+    block_->tag = 0;
+  }
 
   // Throws std::bad_alloc.
   Window window(LoopServices& services) {
@@ -50,7 +63,7 @@ class StoredInput {
     return block_ ? joined(window, n, services) : ByteView(window.at, n);
   }
   // Stores what is left of the last view. Throws std::bad_alloc.
-  void keep(ByteView rest, std::size_t expected, BlockPool& pool);
+  void keep(ByteView rest, Wish wish, BlockPool& pool);
   void clear(BlockPool& pool) noexcept {
     if (!block_) return;
     pool.release(block_);

@@ -1,101 +1,71 @@
 #include <millrace/error.h>
+#include <millrace/event_loop.h>
 #include <millrace/framed_handler.h>
 
+#include <stdexcept>
 #include <utility>
 
 namespace millrace {
 namespace {
 
-class FrameCallbackHandler final : public FramedHandler {
- public:
-  FrameCallbackHandler(FrameCallbacks callbacks, const LengthPrefix& framing)
-      : FramedHandler(framing), callbacks_(std::move(callbacks)) {}
-
-  void on_open(Connection& c) override { call(callbacks_.on_open, c); }
-  void on_frame(FramedConnection& c, ByteView frame) override {
-    if (callbacks_.on_frame) callbacks_.on_frame(c, frame);
-  }
-  void on_drained(Connection& c) override { call(callbacks_.on_drained, c); }
-  void on_frames_end(FramedConnection& c) override {
-    if (callbacks_.on_frames_end) {
-      callbacks_.on_frames_end(c);
-    } else {
-      FramedHandler::on_frames_end(c);
-    }
-  }
-  void on_drain(Connection& c) override {
-    if (callbacks_.on_drain) {
-      call(callbacks_.on_drain, c);
-    } else {
-      FramedHandler::on_drain(c);
-    }
-  }
-  void on_bad_frame(FramedConnection& c, const FrameError& error) override {
-    if (callbacks_.on_bad_frame) callbacks_.on_bad_frame(c, error);
-  }
-  void on_close(Connection& c, std::error_code why) override { call(callbacks_.on_close, c, why); }
-  void on_connect_failed(std::error_code why) override {
-    if (callbacks_.on_connect_failed) callbacks_.on_connect_failed(why);
-  }
-
- private:
-  template <class F, class... Args>
-  void call(F& callback, Connection& c, Args... args) {
-    if (!callback) return;
-    FramedConnection framed(c, framing());
-    callback(framed, args...);
-  }
-
-  FrameCallbacks callbacks_;
+// What a connection that was switched is framed by.
+struct SwitchedFraming {
+  Framing framing;
 };
 
 }  // namespace
 
-void FramedHandler::on_data(Connection& c, ReceiveBuffer& in) {
-  FramedConnection framed(c, framing_);
-  // Between two frames nothing is expected, and no memory held.
-  while (!in.empty() && !in.stopped()) {
-    const Decoded decoded = framing_.decode(in.view());
-    switch (decoded.status) {
-      case Decoded::frame_ready:
-        in.consume(decoded.consumed);  // first: what on_frame leaves behind starts after it
-        on_frame(framed, decoded.frame);
-        break;
-      case Decoded::incomplete:
-        in.expect(decoded.needed);
-        return;
-      case Decoded::failed:
-        fail(c, in.size(), decoded.error, decoded.announced);
-        in.consume_all();
-        return;
-    }
-  }
+const Framing& FramedHandler::framing_of(Connection& c) const noexcept {
+  if (&c.handler() != &switched_) return framing_;
+  return c.context<SwitchedFraming>()->framing;
 }
 
-void FramedHandler::on_peer_end(Connection& c) {
+void FramedHandler::switch_framing(Connection& c, Framing next) {
+  if (SwitchedFraming* old = c.context<SwitchedFraming>()) {
+    // Views of the connection may refer to it until their callback returns, and so may the loop
+    // that cuts its frames.
+    c.loop().defer([replaced = old->framing] {});
+    old->framing = std::move(next);
+  } else {
+    c.emplace_context<SwitchedFraming>(std::move(next));
+  }
+  c.set_handler(switched_);
+}
+
+void FramedHandler::Switched::on_data(Connection& c, ReceiveBuffer& in) {
+  const Framing framing = c.context<SwitchedFraming>()->framing;  // on_frame may switch again
+  handler_.cut(c, in, framing);
+}
+
+void FramedHandler::Switched::on_peer_end(Connection& c) {
+  const Framing framing = c.context<SwitchedFraming>()->framing;
+  handler_.end(c, framing);
+}
+
+void FramedHandler::cut(Connection& c, ReceiveBuffer& in, const Framing& framing) {
+  FramedConnection framed(c, framing);
+  Decoded failure;
+  if (framing.deliver(in, framed, *this, failure)) return;
+  const FrameError error = frame_error(failure, c, in.size());
+  in.consume_all();
+  fail(framed, error);
+}
+
+void FramedHandler::end(Connection& c, const Framing& framing) {
+  FramedConnection framed(c, framing);
   const ByteView rest = c.unconsumed();
-  if (rest.empty()) {
-    FramedConnection framed(c, framing_);
-    return on_frames_end(framed);
-  }
-  const Decoded decoded = framing_.decode(rest);
-  const bool has_header = decoded.needed > framing_.header_bytes();
-  fail(c, rest.size(), error::frame_truncated,
-       has_header ? decoded.needed - framing_.header_bytes() : 0);
+  FrameState state;
+  state.note = c.remembered();
+  if (rest.empty() && state.note == 0) return on_frames_end(framed);
+  Decoded found = rest.empty() ? Decoded() : framing.decode(rest, state);
+  found.error = error::frame_truncated;
+  found.limit = 0;
+  fail(framed, frame_error(found, c, rest.size()));
 }
 
-void FramedHandler::fail(Connection& c, std::size_t unconsumed, std::error_code code,
-                         std::uint64_t announced) {
-  const FrameError error{code, announced, framing_.max_frame_bytes(),
-                         c.stats().bytes_received - unconsumed};
-  FramedConnection framed(c, framing_);
-  on_bad_frame(framed, error);
-  c.close(code, error.text() + " from " + c.peer().to_string());
-}
-
-std::unique_ptr<FramedHandler> make_framed_handler(FrameCallbacks callbacks,
-                                                   const LengthPrefix& framing) {
-  return std::make_unique<FrameCallbackHandler>(std::move(callbacks), framing);
+void FramedHandler::fail(FramedConnection& c, const FrameError& error) {
+  on_bad_frame(c, error);
+  c->close(error.code, error.text() + " from " + c->peer().to_string());
 }
 
 }  // namespace millrace

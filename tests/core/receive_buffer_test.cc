@@ -72,7 +72,7 @@ TEST(ReceiveBuffer, IsNeverStoppedWhenMadeOverPlainBytes) {
 
 TEST(ReceiveBuffer, IsStoppedWhileABitOfTheMaskIsSet) {
   std::uint32_t flags = 0x4;
-  const ReceiveBuffer in("abc", &flags, 0x3);
+  const ReceiveBuffer in("abc", 0, &flags, 0x3);
   EXPECT_FALSE(in.stopped());
   flags = 0x6;
   EXPECT_TRUE(in.stopped());

@@ -41,7 +41,7 @@ Outcome decode(const LengthPrefix& framing, const std::string& stream, std::size
         break;
       }
       must(decoded.consumed == framing.header_bytes() + decoded.frame.size());
-      must(decoded.frame.size() <= framing.max_frame_bytes());
+      must(decoded.frame.size() <= framing.max_payload_bytes());
       outcome.frames.emplace_back(decoded.frame.text());
       outcome.rest.erase(0, decoded.consumed);
     }
@@ -55,7 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size < 3) return 0;
   const LengthPrefix framing({.width_bytes = 1u << (data[0] % 4),
                               .order = data[0] & 4 ? ByteOrder::big : ByteOrder::little,
-                              .max_frame_bytes = 1 + std::size_t{data[1]} * data[1]});
+                              .max_payload_bytes = 1 + std::size_t{data[1]} * data[1]});
   const std::size_t step = 1 + data[2] % 16;
   const std::string stream(reinterpret_cast<const char*>(data) + 3, size - 3);
   const Outcome whole = decode(framing, stream, stream.size() + 1);

@@ -56,29 +56,41 @@ TEST_F(ConnectionContextTest, StaysWithItsConnectionFromCallbackToCallback) {
   EXPECT_TRUE(until_closed(2));
 }
 
-TEST_F(ConnectionContextTest, ReplacingDestroysTheOldOne) {
+TEST_F(ConnectionContextTest, ReplacingDestroysTheOldOneAndNoneOfAnotherType) {
   int alive = 0;
   start();
+  connection().emplace_context<Session>("alice");
   connection().emplace_context<Counted>(alive);
+  connection().emplace_context<int>(7);
   connection().emplace_context<Counted>(alive);
   EXPECT_EQ(alive, 1);
   connection().emplace_context<Session>("bob");
-  EXPECT_EQ(alive, 0);
-  EXPECT_EQ(connection().context<Counted>(), nullptr);
+  EXPECT_EQ(alive, 1);
+  EXPECT_NE(connection().context<Counted>(), nullptr);
   EXPECT_EQ(connection().context<Session>()->user, "bob");
+  EXPECT_EQ(*connection().context<int>(), 7);
+  peer.end();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(alive, 0);
 }
 
 TEST_F(ConnectionContextTest, TheOldOneFindsItsSuccessorWhileItIsDestroyed) {
   struct Curious {
     Connection& connection;
+    std::string name;
     std::string* seen;
-    ~Curious() { *seen = connection.context<Session>() ? connection.context<Session>()->user : ""; }
+    ~Curious() {
+      if (Curious* successor = connection.context<Curious>()) *seen = successor->name;
+    }
   };
   std::string seen;
   start();
-  connection().emplace_context<Curious>(connection(), &seen);
-  connection().emplace_context<Session>("successor");
+  connection().emplace_context<Curious>(connection(), "first", &seen);
+  connection().emplace_context<Session>("another");
+  connection().emplace_context<Curious>(connection(), "successor", &seen);
   EXPECT_EQ(seen, "successor");
+  peer.end();
+  EXPECT_TRUE(until_closed());
 }
 
 TEST_F(ConnectionContextTest, AConstructorThatThrowsLeavesWhatWasThere) {

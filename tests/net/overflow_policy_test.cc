@@ -32,7 +32,7 @@ struct OverflowPolicyTest : OnePeerTest {
   static std::string bytes(std::size_t n) { return std::string(n, '.'); }
   ConnectionStats stats() { return connection().stats(); }
   int fd = -1;
-  const LengthPrefix framing;
+  const Framing framing;
 };
 
 TEST_F(OverflowPolicyTest, ByDefaultTwiceTheHighWatermarkIsTakenAndOneByteMoreClosesOnce) {
@@ -152,32 +152,21 @@ TEST_F(OverflowPolicyTest, AFrameIsQueuedWholeOrNotAtAll) {
   }
 }
 
-TEST_F(OverflowPolicyTest, TheRoomOfAWriterThatIsRefusedGoesNowhere) {
+TEST_F(OverflowPolicyTest, WhatAWriterIsRefusedLeavesNoTraceAndItsRoomStays) {
   start_with(Overflow::refuse, 10, 5, 20);
   connection().send("before ");
   {
     SendWriter writer = connection().writer(18);
     EXPECT_GE(writer.room().size(), 18u);
-    std::memset(writer.room().data(), 'n', 18);
-    EXPECT_TRUE(writer.commit(10) == SendResult::refused);
-    EXPECT_TRUE(writer.commit(8) == SendResult::refused);
+    std::byte* room = writer.room().data();
+    std::memset(room, 'n', 18);
+    EXPECT_TRUE(writer.commit(14) == SendResult::refused);
+    EXPECT_EQ(writer.room().data(), room);
+    EXPECT_TRUE(writer.commit(13) == SendResult::above_watermark);
+    EXPECT_TRUE(writer.commit(1) == SendResult::refused);
   }
-  connection().send("after");
-  EXPECT_EQ(receive(peer, 12), "before after");
+  EXPECT_EQ(receive(peer, 20), "before nnnnnnnnnnnnn");
   EXPECT_TRUE(run_until([&] { return recorder.drained == 1; }));
-}
-
-TEST_F(OverflowPolicyTest, AWriterOffersNoMoreRoomThanTheLimitLeaves) {
-  recorder.when_open = [](Connection& c) {
-    SendWriter writer = c.writer(300);
-    EXPECT_EQ(writer.room().size(), 1000u) << "in a callback it has a large block";
-    writer.commit(300);
-    EXPECT_EQ(writer.room().size(), 700u);
-    EXPECT_TRUE(writer.commit(700) == SendResult::sent);
-    EXPECT_TRUE(writer.room().empty());
-  };
-  start_with(Overflow::close, 1000, 500, 1000);
-  EXPECT_EQ(receive(peer, 1000).size(), 1000u);
 }
 
 TEST_F(OverflowPolicyTest, DroppedMessagesAreCountedWithTheirBytes) {
@@ -201,26 +190,21 @@ TEST_F(OverflowPolicyTest, DroppedMessagesAreCountedWithTheirBytes) {
   EXPECT_EQ(stats().dropped_messages, 6u);
 }
 
-TEST_F(OverflowPolicyTest, AllThatIsCommittedToOneWriterIsOneDroppedMessage) {
+TEST_F(OverflowPolicyTest, EachCommitOfAWriterIsAMessageThatIsTakenOrDropped) {
   start_with(Overflow::drop_newest, 10, 5, 20);
   {
     SendWriter writer = connection().writer(100);
+    std::memset(writer.room().data(), 'n', 100);
     EXPECT_TRUE(writer.commit(60) == SendResult::too_large);
-    EXPECT_TRUE(writer.commit(10) == SendResult::too_large);
+    EXPECT_TRUE(writer.commit(15) == SendResult::above_watermark);
+    EXPECT_TRUE(writer.commit(6) == SendResult::dropped);
+    EXPECT_FALSE(writer.commit(0) == SendResult::dropped);
   }
   { SendWriter nothing_committed = connection().writer(100); }
-  EXPECT_EQ(stats().dropped_messages, 1u);
-  EXPECT_EQ(stats().dropped_bytes, 70u);
-  EXPECT_EQ(connection().queued_bytes(), 0u);
-}
-
-TEST_F(OverflowPolicyTest, CommittingNothingDropsNothing) {
-  start_with(Overflow::drop_newest, 10, 5, 20);
-  SendWriter writer = connection().writer(21);
-  EXPECT_TRUE(writer.commit(0) == SendResult::too_large);
-  EXPECT_EQ(stats().dropped_messages, 0u);
-  EXPECT_TRUE(writer.commit(21) == SendResult::too_large);
-  EXPECT_EQ(stats().dropped_messages, 1u);
+  EXPECT_EQ(stats().dropped_messages, 2u);
+  EXPECT_EQ(stats().dropped_bytes, 66u);
+  EXPECT_EQ(connection().queued_bytes(), 15u);
+  EXPECT_EQ(receive(peer, 15), std::string(15, 'n'));
 }
 
 TEST_F(OverflowPolicyTest, WhatWasDroppedCanStillBeAskedForInOnClose) {
@@ -251,7 +235,7 @@ TEST_F(OverflowPolicyTest, ASlowReaderOfAFeedGetsWholeFramesAndTheQueueStaysWith
   for (int i = 0; i < 5000; ++i) {
     const std::string news(random() % 2000, static_cast<char>('a' + i % 26));
     std::byte header[LengthPrefix::kLargestHeaderBytes];
-    framing.write_header(header, news.size());
+    LengthPrefix().write_header(header, news.size());
     const SendResult result =
         i % 2 == 0 ? framed.send_frame(news) : framed.send_frame(SharedBytes(ByteView(news)));
     if (result.accepted()) wanted += std::string(ByteView(header, 4).text()) + news;

@@ -132,13 +132,13 @@ TEST_F(SendQueueFlushTest, WhatIsGivenBehindTheQueueGoesWithItUncopied) {
   append("queued ");
   std::size_t taken = 99;
   const Faults calls;
-  auto flushed = flush_with(pair.ours.fd(), "first ", "second", &taken);
+  auto flushed = flush_with(pair.ours.fd(), {"first ", "second"}, &taken);
   EXPECT_EQ(taken, 12u);
   EXPECT_EQ(flushed.bytes, 19u);
   EXPECT_EQ(calls.count(Call::sendmsg) + calls.count(Call::send), 1u);
-  flushed = flush_with(pair.ours.fd(), {}, "!", &taken);
+  flushed = flush_with(pair.ours.fd(), {ByteView(), "!"}, &taken);
   EXPECT_EQ(taken, 1u);
-  flushed = flush_with(pair.ours.fd(), {}, {}, &taken);
+  flushed = flush_with(pair.ours.fd(), {}, &taken);
   EXPECT_EQ(taken, 0u);
   EXPECT_EQ(flushed.bytes, 0u);
   EXPECT_EQ(receive(pair), "queued first second!");
@@ -158,7 +158,7 @@ TEST_F(SendQueueFlushTest, WhatIsGivenBehindTheQueueIsTakenAsFarAsTheKernelTakes
       faults.on(Call::sendmsg, Fault::fail(EAGAIN));
     }
     std::size_t taken = 99;
-    const auto flushed = flush_with(pair.ours.fd(), first, second, &taken);
+    const auto flushed = flush_with(pair.ours.fd(), {first, second}, &taken);
     EXPECT_EQ(flushed.blocked, cut < 19) << cut;
     EXPECT_EQ(taken, cut > 7 ? cut - 7 : 0) << cut;
     EXPECT_EQ(queue.bytes(), cut < 7 ? 7 - cut : 0) << cut;
@@ -173,7 +173,7 @@ TEST_F(SendQueueFlushTest, NothingIsTakenBehindAQueueThatFails) {
   Faults faults;
   faults.on(Call::sendmsg, Fault::fail(ECONNRESET));
   std::size_t taken = 99;
-  EXPECT_EQ(flush_with(pair.ours.fd(), "more", {}, &taken).error, ECONNRESET);
+  EXPECT_EQ(flush_with(pair.ours.fd(), {"more", {}}, &taken).error, ECONNRESET);
   EXPECT_EQ(taken, 0u);
   EXPECT_EQ(queue.bytes(), 6u);
 }
@@ -190,7 +190,7 @@ TEST_F(SendQueueFlushTest, WhatIsGivenBehindManyPiecesAndFilesGoesLast) {
     expected += "file,";
   }
   std::size_t taken = 0;
-  flush_with(pair.ours.fd(), "first", "second", &taken);
+  flush_with(pair.ours.fd(), {"first", "second"}, &taken);
   EXPECT_EQ(taken, 11u);
   EXPECT_TRUE(queue.empty());
   EXPECT_EQ(receive(pair), expected + "firstsecond");

@@ -91,7 +91,8 @@ class Model {
     // Never more than a block: that is its caller's business.
     const std::string first = random_.bytes(random_.between(1, 2000));
     const std::string second = random_.bytes(random_.size_up_to(40'000));
-    if (queue_.append_quick(first, second, pool_)) expected_ += first + second;
+    const std::string third = random_.bytes(random_.size_up_to(10));
+    if (queue_.append_quick(first, second, third, pool_)) expected_ += first + second + third;
   }
 
   void append_shared() {
@@ -143,11 +144,12 @@ class Model {
   void flush_with() {
     const std::string first = random_.bytes(random_.size_up_to(100'000));
     const std::string second = random_.bytes(random_.size_up_to(1000));
+    const std::string third = random_.bytes(random_.size_up_to(10));
     const std::size_t queued = queue_.bytes();
     std::size_t taken = 0;
-    const auto flushed = queue_.flush_with(pair_.ours.fd(), pool_, first, second, &taken);
+    const auto flushed = queue_.flush_with(pair_.ours.fd(), pool_, {first, second, third}, &taken);
     EXPECT_TRUE(taken == 0 || flushed.bytes == queued + taken) << "only behind the whole queue";
-    expected_ += (first + second).substr(0, taken);
+    expected_ += (first + second + third).substr(0, taken);
     took(flushed, taken);
   }
 

@@ -79,28 +79,28 @@ TEST_F(SendQueueTest, ASharedPayloadIsQueuedWithoutACopyAndLetGoOnceSent) {
   EXPECT_EQ(payload.owners(), 1u);
 }
 
-TEST_F(SendQueueTest, AppendQuickTakesBothPartsWhenTheyFitIntoOneBlock) {
+TEST_F(SendQueueTest, AppendQuickTakesAllPartsWhenTheyFitIntoOneBlock) {
   StreamPair pair;
-  EXPECT_FALSE(queue.append_quick("head", "body", pool)) << "no block lies at hand";
+  EXPECT_FALSE(queue.append_quick("head", "body", "", pool)) << "no block lies at hand";
   pool.release(pool.acquire(kBlock));
-  EXPECT_FALSE(queue.append_quick("", "", pool)) << "nothing needs no block";
+  EXPECT_FALSE(queue.append_quick("", "", "", pool)) << "nothing needs no block";
   EXPECT_EQ(pool.live_blocks(), 0u);
-  EXPECT_TRUE(queue.append_quick("head", "body", pool));
-  EXPECT_TRUE(queue.append_quick("", "more", pool));
-  EXPECT_TRUE(queue.append_quick("end", "", pool));
+  EXPECT_TRUE(queue.append_quick("head", "body", "", pool));
+  EXPECT_TRUE(queue.append_quick("", "more", "", pool));
+  EXPECT_TRUE(queue.append_quick("e", "", "nd", pool));
   queue.check_invariants();
   const std::string rest(kBlock - 15, 'r');
-  EXPECT_FALSE(queue.append_quick(rest, "x", pool)) << "one byte too many";
+  EXPECT_FALSE(queue.append_quick(rest, "x", "", pool)) << "one byte too many";
   EXPECT_EQ(queue.bytes(), 15u) << "and then nothing of it is queued";
-  EXPECT_TRUE(queue.append_quick(rest, "", pool));
-  EXPECT_FALSE(queue.append_quick("x", "", pool));
+  EXPECT_TRUE(queue.append_quick(rest, "", "", pool));
+  EXPECT_FALSE(queue.append_quick("x", "", "", pool));
   EXPECT_EQ(pool.live_blocks(), 1u);
   EXPECT_EQ(drain(pair), "headbodymoreend" + rest);
 }
 
 TEST_F(SendQueueTest, AppendQuickLeavesPiecesOfOtherKindsAlone) {
   queue.append(SharedBytes(ByteView("shared")), pool);
-  EXPECT_FALSE(queue.append_quick("x", "", pool));
+  EXPECT_FALSE(queue.append_quick("x", "", "", pool));
   EXPECT_EQ(queue.bytes(), 6u);
   queue.check_invariants();
 }

@@ -27,12 +27,12 @@ SendResult through_writer(Connection& c, std::size_t n) {
 }
 
 SendResult by_frame(Connection& c, std::size_t n) {
-  static const LengthPrefix framing;
+  static const Framing framing;
   return FramedConnection(c, framing).send_frame(ByteView(std::string(n - 4, '.')));
 }
 
 SendResult by_shared_frame(Connection& c, std::size_t n) {
-  static const LengthPrefix framing;
+  static const Framing framing;
   return FramedConnection(c, framing).send_frame(SharedBytes(ByteView(std::string(n - 4, '.'))));
 }
 

@@ -205,17 +205,82 @@ TEST_F(SendWriterTest, InOnCloseThereIsRoomThatGoesNowhere) {
   EXPECT_TRUE(until_closed());
 }
 
-TEST_F(SendWriterTest, MoreRoomThanTheQueueMayHoldClosesTheConnection) {
+TEST_F(SendWriterTest, CommittingMoreThanTheQueueMayHoldClosesTheConnection) {
   ServerOptions options;
   options.connection.limits.send_queue_bytes = 1000;
   start(options);
   {
     SendWriter writer = connection().writer(1001);
     EXPECT_GE(writer.room().size(), 1001u);
-    EXPECT_FALSE(writer.commit(1));
+    std::memset(writer.room().data(), 'n', 1001);
+    EXPECT_FALSE(writer.commit(1001));
   }
   ASSERT_TRUE(until_closed());
   EXPECT_EQ(recorder.reasons[0], error::send_queue_overflow);
+}
+
+TEST_F(SendWriterTest, WhatIsWrittenIsKeptWhileTheRoomGrows) {
+  const std::string bytes = pattern(300'000);
+  // Alone, and behind what is queued already.
+  for (const std::string_view before : {"", "before "}) {
+    start();
+    connection().send(before);
+    {
+      SendWriter writer = connection().writer(1);
+      std::size_t written = 0;
+      for (std::size_t step = 1; written < bytes.size(); step = step * 3 + 1) {
+        const std::size_t n = std::min(step, bytes.size() - written);
+        const std::span<std::byte> room = writer.grow(written, n);
+        ASSERT_GE(room.size(), written + n);
+        std::memcpy(room.data() + written, bytes.data() + written, n);
+        written += n;
+      }
+      EXPECT_EQ(connection().queued_bytes(), before.size());
+      EXPECT_TRUE(writer.commit(written).accepted());
+    }
+    connection().send("after");
+    const std::string wanted = std::string(before) + bytes + "after";
+    EXPECT_TRUE(same_bytes(receive(peer, wanted.size()), wanted));
+  }
+  EXPECT_EQ(loop().services().blocks().live_blocks(), 0u);
+}
+
+TEST_F(SendWriterTest, ARoomThatHasGrownAndIsAbandonedLeavesNoTrace) {
+  start();
+  connection().send("a");
+  for (const std::size_t more : {std::size_t{1000}, std::size_t{70'000}, std::size_t{1 << 20}}) {
+    SendWriter writer = connection().writer(10);
+    put(writer, "0123456789");
+    writer.grow(10, more);
+    EXPECT_EQ(ByteView(writer.room().first(10)).text(), "0123456789");
+  }
+  connection().send("b");
+  EXPECT_EQ(receive(peer, 2), "ab");
+  EXPECT_EQ(loop().services().blocks().live_blocks(), 0u);
+}
+
+TEST_F(SendWriterTest, OfAConnectionThatNoLongerSendsTheRoomGrowsTooAndGoesNowhere) {
+  start();
+  connection().close();
+  {
+    SendWriter writer = connection().writer(10);
+    put(writer, "0123456789");
+    EXPECT_GE(writer.grow(10, 100'000).size(), 100'010u);
+    EXPECT_EQ(ByteView(writer.room().first(10)).text(), "0123456789");
+    EXPECT_TRUE(writer.commit(100'010) == SendResult::closed);
+  }
+  peer.end();
+  EXPECT_TRUE(until_closed());
+}
+
+TEST_F(SendWriterTest, ARoomThatCannotGrowIsWhatItWas) {
+  start();
+  SendWriter writer = connection().writer(10);
+  put(writer, "0123456789");
+  EXPECT_THROW(writer.grow(10, SIZE_MAX), std::bad_alloc);
+  EXPECT_THROW(writer.grow(10, SIZE_MAX / 4), std::bad_alloc);
+  EXPECT_TRUE(writer.commit(10));
+  EXPECT_EQ(receive(peer, 10), "0123456789");
 }
 
 TEST_F(SendWriterDeathTest, CommitOfMoreThanTheRoomIsCaught) {

@@ -45,7 +45,7 @@ class Model {
     if (all.size() >= expected_) {
       deliver(all);
     } else {
-      input_.keep(all, expected_, services_.blocks());
+      input_.keep(all, {expected_}, services_.blocks());
     }
   }
 
@@ -69,7 +69,7 @@ class Model {
         expected_ = 0;
         break;
     }
-    input_.keep(all.from(consumed), expected_, services_.blocks());
+    input_.keep(all.from(consumed), {expected_}, services_.blocks());
     stored_.erase(0, consumed);
   }
 

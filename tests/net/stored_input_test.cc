@@ -40,7 +40,7 @@ struct StoredInputTest : LoopTest {
       const auto window = input.window(services());
       const std::size_t n = std::min(window.size, bytes.size());
       std::memcpy(window.at, bytes.data(), n);
-      input.keep(input.received(window, n, services()), expected, pool());
+      input.keep(input.received(window, n, services()), {expected}, pool());
       bytes.remove_prefix(n);
     }
   }
@@ -70,39 +70,39 @@ TEST_F(StoredInputTest, ReceivesIntoTheSharedBlockAndHoldsNothingOfWhatIsConsume
   EXPECT_FALSE(window.in_place);
   const ByteView all = receive("request");
   EXPECT_EQ(all.text(), "request");
-  input.keep(all.from(7), 0, pool());
+  input.keep(all.from(7), {0}, pool());
   EXPECT_TRUE(input.empty());
   EXPECT_EQ(pool().live_blocks(), 0u);
 }
 
 TEST_F(StoredInputTest, KeepsWhatIsLeftAndPutsItBeforeWhatComes) {
   ByteView all = receive("one two th");
-  input.keep(all.from(8), 0, pool());
+  input.keep(all.from(8), {0}, pool());
   overwrite_the_shared_block();
   EXPECT_EQ(input.view().text(), "th");
   all = receive("ree four");
   EXPECT_EQ(all.text(), "three four");
   EXPECT_EQ(all.data(), services().receive_block() - 2) << "new bytes are received where they stay";
-  input.keep(all, 0, pool());
+  input.keep(all, {0}, pool());
   overwrite_the_shared_block();
   EXPECT_EQ(input.view().text(), "three four");
 }
 
 TEST_F(StoredInputTest, RemembersWhatIsExpectedAlsoWithoutAByte) {
-  input.keep(receive("abc").from(3), 10, pool());
+  input.keep(receive("abc").from(3), {10}, pool());
   EXPECT_FALSE(input.empty());
   EXPECT_TRUE(input.view().empty());
   EXPECT_EQ(input.expected(), 10u);
   const ByteView all = receive("0123456789");
   EXPECT_EQ(all.text(), "0123456789");
-  input.keep(all.from(10), 0, pool());
+  input.keep(all.from(10), {0}, pool());
   EXPECT_EQ(input.expected(), 0u);
   EXPECT_TRUE(input.empty());
 }
 
 TEST_F(StoredInputTest, HoldsOnlySmallMemoryForFewBytes) {
   const Mappings mappings;
-  input.keep(receive("abc"), 100, pool());
+  input.keep(receive("abc"), {100}, pool());
   overwrite_the_shared_block();
   EXPECT_LE(mappings.bytes(), static_cast<std::ptrdiff_t>(kRegion));
   EXPECT_EQ(pool().live_blocks(), 1u);
@@ -110,7 +110,7 @@ TEST_F(StoredInputTest, HoldsOnlySmallMemoryForFewBytes) {
 
 TEST_F(StoredInputTest, ReceivesTheRestOfALargeFrameIntoPlace) {
   const std::string frame = Random(1).bytes(50'000);
-  input.keep(receive(frame.substr(0, 1000)), frame.size(), pool());
+  input.keep(receive(frame.substr(0, 1000)), {frame.size()}, pool());
   const auto window = input.window(services());
   EXPECT_TRUE(window.in_place);
   EXPECT_EQ(window.at, input.view().end());
@@ -123,7 +123,7 @@ TEST_F(StoredInputTest, ReceivesTheRestOfALargeFrameIntoPlace) {
 }
 
 TEST_F(StoredInputTest, ReceivesSmallRestsThroughTheSharedBlock) {
-  input.keep(receive(std::string(1000, 'x')), 9'000, pool());
+  input.keep(receive(std::string(1000, 'x')), {9'000}, pool());
   EXPECT_FALSE(input.window(services()).in_place);
 }
 
@@ -137,7 +137,7 @@ TEST_F(StoredInputTest, NeverReceivesBeyondWhatIsExpectedIntoPlace) {
     if (!window.in_place) break;
     EXPECT_LE(stored + window.size, bytes.size());
     std::memcpy(window.at, bytes.data() + stored, window.size);
-    input.keep(input.received(window, window.size, services()), bytes.size(), pool());
+    input.keep(input.received(window, window.size, services()), {bytes.size()}, pool());
   }
   EXPECT_TRUE(input.view().text() == bytes);
 }
@@ -146,7 +146,7 @@ TEST_F(StoredInputTest, AnAnnouncementAloneTakesAtMostSixtyFourKiB) {
   for (const std::size_t announced : {kShared, kShared + 1, kGiB, SIZE_MAX}) {
     trim_all();
     const Mappings mappings;
-    input.keep(receive("12345678"), announced, pool());
+    input.keep(receive("12345678"), {announced}, pool());
     for (int i = 0; i < 10; ++i) {
       const auto window = input.window(services());
       EXPECT_TRUE(window.in_place);
@@ -178,7 +178,7 @@ TEST_F(StoredInputTest, ALargeRestMovesToTheFrontInsteadOfGrowing) {
   ASSERT_FALSE(input.empty());
   for (int i = 0; i < 50; ++i) {
     // Consumes some of the front, and as much comes behind.
-    input.keep(input.view().from(5'000), 0, pool());
+    input.keep(input.view().from(5'000), {0}, pool());
     store(std::string_view(bytes).substr(0, 5'000));
     ASSERT_EQ(input.view().size(), 60'000u);
   }
@@ -191,7 +191,7 @@ TEST_F(StoredInputTest, ASmallRestGivesALargeBlockBack) {
   const std::string bytes = Random(4).bytes(1'000'000);
   store(bytes);
   EXPECT_GE(mappings.bytes(), 1'000'000);
-  input.keep(input.view().from(bytes.size() - 100), 0, pool());
+  input.keep(input.view().from(bytes.size() - 100), {0}, pool());
   EXPECT_TRUE(input.view().text() == std::string_view(bytes).substr(bytes.size() - 100));
   trim_all();
   EXPECT_LE(mappings.bytes(), static_cast<std::ptrdiff_t>(2 * kRegion));
@@ -201,7 +201,7 @@ TEST_F(StoredInputTest, ALargeFrameBeginsInALargeBlockThatLiesIdle) {
   const std::string frame = Random(5).bytes(500'000);
   store(frame, frame.size());
   EXPECT_TRUE(input.view().text() == frame);
-  input.keep(input.view().from(frame.size()), 0, pool());
+  input.keep(input.view().from(frame.size()), {0}, pool());
   EXPECT_TRUE(input.empty());
   const Mappings mappings;
   store(frame, frame.size());
@@ -219,7 +219,7 @@ TEST_F(StoredInputTest, IsAsBeforeWhenThereIsNoMemory) {
         for (int i = 0; i < 10; ++i) {
           const auto window = input.window(services());
           std::memset(window.at, 'a', window.size);
-          input.keep(input.received(window, window.size, services()), kGiB, pool());
+          input.keep(input.received(window, window.size, services()), {kGiB}, pool());
         }
       },
       std::bad_alloc);
@@ -230,7 +230,7 @@ TEST_F(StoredInputTest, IsAsBeforeWhenThereIsNoMemory) {
   EXPECT_EQ(input.expected(), kGiB);
   StoredInput other;
   ByteView lost(services().receive_block(), 300);
-  EXPECT_THROW(other.keep(lost, 0, pool()), std::bad_alloc);
+  EXPECT_THROW(other.keep(lost, {0}, pool()), std::bad_alloc);
   EXPECT_TRUE(other.empty());
   mappings.refuse(false);
   store("go on", kGiB);
@@ -239,7 +239,7 @@ TEST_F(StoredInputTest, IsAsBeforeWhenThereIsNoMemory) {
 
 TEST_F(StoredInputTest, ClearMayBeCalledAtAnyTime) {
   input.clear(pool());
-  input.keep(receive("abc"), 0, pool());
+  input.keep(receive("abc"), {0}, pool());
   input.clear(pool());
   EXPECT_TRUE(input.empty());
   EXPECT_EQ(pool().live_blocks(), 0u);
@@ -263,7 +263,7 @@ TEST_F(StoredInputTest, EveryCombinationOfStoredAndExpectedAndReceivedIsJoined) 
         std::memcpy(window.at, source.data() + stored, n);
         const ByteView all = input.received(window, n, services());
         ASSERT_TRUE(all.text() == std::string_view(source).substr(0, stored + n));
-        input.keep(all.from(all.size() / 2), expected, pool());
+        input.keep(all.from(all.size() / 2), {expected}, pool());
         overwrite_the_shared_block();
         ASSERT_TRUE(input.view().text() ==
                     std::string_view(source).substr(all.size() / 2, all.size() - all.size() / 2));

@@ -14,7 +14,7 @@ struct FramedClientTest : LoopTest {};
 TEST_F(FramedClientTest, TalksToAServerInFramesOfEveryLayout) {
   for (const unsigned width : {1u, 2u, 4u, 8u}) {
     for (const ByteOrder order : {ByteOrder::big, ByteOrder::little}) {
-      const LengthPrefixOptions framing{.width_bytes = width, .order = order};
+      const LengthPrefix framing({.width_bytes = width, .order = order});
       FramedServer server(
           loop(), {.on_frame = [](FramedConnection& c, ByteView f) { c.send_frame(f); }}, framing);
       server.listen(SocketAddress::loopback(0));

@@ -133,7 +133,7 @@ TEST_F(FramedServerTest, CutsTheSameFramesOutOfReadsOfEverySize) {
 }
 
 TEST_F(FramedServerTest, AFrameTooLargeClosesAndSaysAnnouncedLimitPlaceAndPeer) {
-  FramedServer server(loop(), keep(), {.max_frame_bytes = 100});
+  FramedServer server(loop(), keep(), LengthPrefix({.max_payload_bytes = 100}));
   RawSocket peer = connect(server);
   const std::string from = peer.address().to_string();
   peer.send_all(frame("good") + bytes_of("\0\0\0\x65"));
@@ -176,7 +176,7 @@ TEST_F(FramedServerTest, ABadFrameIsTheReasonThoughOnBadFrameCloses) {
 }
 
 TEST_F(FramedServerTest, AnAnnouncedLengthTakesNoMemory) {
-  FramedServer server(loop(), keep(), {.max_frame_bytes = std::size_t{1} << 31});
+  FramedServer server(loop(), keep(), LengthPrefix({.max_payload_bytes = std::size_t{1} << 31}));
   RawSocket peer = connect(server);
   peer.send_all(
       bytes_of("\x7f\xff\xff\xff"
@@ -301,7 +301,7 @@ TEST_F(FramedServerTest, SendingMoreThanTheMaximumThrowsAndQueuesNothing) {
     }
     c.send_frame("fits");
   };
-  FramedServer server(loop(), keep(), {.max_frame_bytes = 100});
+  FramedServer server(loop(), keep(), LengthPrefix({.max_payload_bytes = 100}));
   RawSocket peer = connect(server);
   peer.send_all(frame("go"));
   EXPECT_EQ(receive(peer, 8), frame("fits"));
@@ -318,7 +318,7 @@ TEST_F(FramedServerTest, ABroadcastSharesItsPayload) {
   std::vector<RawSocket> peers;
   for (int i = 0; i < 5; ++i) peers.push_back(RawSocket::connect_to(server.address()));
   ASSERT_TRUE(run_until([&] { return open == 5; }));
-  const LengthPrefix framing;
+  const Framing framing;
   loop().post([&] {
     server.for_each([&](Connection& c) { FramedConnection(c, framing).send_frame(news); });
     EXPECT_EQ(news.owners(), 6u);

@@ -85,7 +85,7 @@ std::string hex(const std::string& text) {
 
 LengthPrefix framing_of(unsigned width, std::size_t max = 16 * 1024 * 1024,
                         ByteOrder order = ByteOrder::big) {
-  return LengthPrefix({.width_bytes = width, .order = order, .max_frame_bytes = max});
+  return LengthPrefix({.width_bytes = width, .order = order, .max_payload_bytes = max});
 }
 
 struct Vector {
@@ -181,7 +181,7 @@ TEST(LengthPrefixModel, AgreesWithTheReferenceOnRandomStreamsAndCuts) {
     std::string stream;
     for (std::size_t n = random() % 6; n > 0; --n) {
       const std::size_t length = random() % (max + 2);  // now and then one too many
-      if (length <= framing.max_frame_bytes()) {
+      if (length <= framing.max_payload_bytes()) {
         std::byte header[LengthPrefix::kLargestHeaderBytes];
         framing.write_header(header, length);
         stream += ByteView(header, framing.header_bytes()).text();
@@ -197,7 +197,7 @@ TEST(LengthPrefixModel, AgreesWithTheReferenceOnRandomStreamsAndCuts) {
       pieces.push_back(stream.substr(at, n));
       at += n;
     }
-    ASSERT_EQ(decode(framing, pieces), reference(width, order, framing.max_frame_bytes(), stream))
+    ASSERT_EQ(decode(framing, pieces), reference(width, order, framing.max_payload_bytes(), stream))
         << "seed " << seed;
   }
 }
@@ -244,28 +244,29 @@ TEST(LengthPrefix, RefusesToWriteMoreThanItsMaximumNamingBoth) {
 }
 
 TEST(LengthPrefix, WhatTheWidthCannotExpressLowersTheMaximum) {
-  EXPECT_EQ(framing_of(1).max_frame_bytes(), 255u);
-  EXPECT_EQ(framing_of(2).max_frame_bytes(), 65'535u);
-  EXPECT_EQ(framing_of(4, SIZE_MAX).max_frame_bytes(), 0xffffffffu);
-  EXPECT_EQ(framing_of(8, SIZE_MAX).max_frame_bytes(), static_cast<std::size_t>(INT64_MAX));
-  EXPECT_EQ(LengthPrefix().max_frame_bytes(), 16u * 1024 * 1024);
+  EXPECT_EQ(framing_of(1).max_payload_bytes(), 255u);
+  EXPECT_EQ(framing_of(2).max_payload_bytes(), 65'535u);
+  EXPECT_EQ(framing_of(4, SIZE_MAX).max_payload_bytes(), 0xffffffffu);
+  EXPECT_EQ(framing_of(8, SIZE_MAX).max_payload_bytes(), static_cast<std::size_t>(INT64_MAX) - 8)
+      << "header and all";
+  EXPECT_EQ(LengthPrefix().max_payload_bytes(), 16u * 1024 * 1024);
 }
 
 TEST(LengthPrefix, ABadConfigurationIsNamed) {
-  for (const unsigned width : {0u, 3u, 5u, 6u, 7u, 9u, 16u}) {
+  for (const unsigned width : {0u, 5u, 6u, 7u, 9u, 16u}) {
     try {
       framing_of(width);
       FAIL() << width;
     } catch (const std::invalid_argument& e) {
       EXPECT_EQ(std::string(e.what()), "LengthPrefixOptions::width_bytes is " +
-                                           std::to_string(width) + ", not 1, 2, 4 or 8");
+                                           std::to_string(width) + ": not 1, 2, 3, 4 or 8");
     }
   }
   try {
     framing_of(4, 0);
     FAIL();
   } catch (const std::invalid_argument& e) {
-    EXPECT_STREQ(e.what(), "LengthPrefixOptions::max_frame_bytes is 0");
+    EXPECT_STREQ(e.what(), "LengthPrefixOptions::max_payload_bytes is 0: no payload fits");
   }
 }
 
@@ -276,6 +277,10 @@ TEST(FrameErrorText, NamesTheNumbers) {
             "stream ended inside a frame of 99 bytes, at byte 7 of the stream");
   EXPECT_EQ((FrameError{error::frame_truncated, 0, 10, 7}).text(),
             "stream ended inside a frame, at byte 7 of the stream");
+  EXPECT_EQ((FrameError{error::frame_too_large, 0, 10, 7, "no delimiter"}).text(),
+            "frame of more than 10 bytes, no delimiter, at byte 7 of the stream");
+  EXPECT_EQ((FrameError{error::frame_corrupt, 0, 0, 7, "no comma"}).text(),
+            "corrupt frame, no comma, at byte 7 of the stream");
 }
 
 }  // namespace

@@ -88,7 +88,7 @@ SocketSoak::SocketSoak(const Part& part)
       idle_(std::chrono::duration_cast<Duration>(
           std::clamp(part.length / 40, Seconds(0.5), Seconds(2)))) {
   bytes_ = std::make_unique<Server>(loop_, echo_bytes(), patient());
-  frames_ = std::make_unique<FramedServer>(loop_, echo_frames(), LengthPrefixOptions{}, patient());
+  frames_ = std::make_unique<FramedServer>(loop_, echo_frames(), Framing(), patient());
   strict_ = std::make_unique<Server>(loop_, echo_bytes(), strict());
   for (Server* server : {bytes_.get(), frames_.get(), strict_.get()}) {
     server->listen(SocketAddress::loopback(0));

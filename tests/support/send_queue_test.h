@@ -98,8 +98,8 @@ struct SendQueueTest : ::testing::Test {
     under_way += flushed.bytes;
     return flushed;
   }
-  SendQueue::Flushed flush_with(int fd, ByteView first, ByteView second, std::size_t* taken) {
-    const auto flushed = queue.flush_with(fd, pool, first, second, taken);
+  SendQueue::Flushed flush_with(int fd, const SendQueue::Parts& behind, std::size_t* taken) {
+    const auto flushed = queue.flush_with(fd, pool, behind, taken);
     queue.check_invariants();
     under_way += flushed.bytes;
     return flushed;

@@ -26,6 +26,7 @@ struct Block {
   std::size_t capacity;    // bytes() has room for this many
   std::size_t begin, end;  // for the holder's use: [begin, end) is filled
   std::size_t note;        // for the holder's use
+  std::uint64_t tag;       // for the holder's use
 
   std::byte* bytes() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
   std::size_t filled() const noexcept { return end - begin; }
@@ -57,7 +58,7 @@ class BlockPool {
     hot_ = nullptr;
     block->next = nullptr;
     block->kind = 0;
-    block->begin = block->end = block->note = 0;
+    block->begin = block->end = block->note = block->tag = 0;
     return block;
   }
   // One that is larger than the pooled classes, with capacity >= bytes, and that is only waiting to

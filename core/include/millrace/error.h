@@ -26,7 +26,8 @@ enum class error {
   lifetime_exceeded,        // open for longer than ConnectionTimeouts::lifetime
   drain_deadline,           // still open when Server::drain() ran out of time
   frame_too_large,          // a frame announced more than the decoder's maximum
-  frame_corrupt,            // a frame's header makes no sense
+  frame_corrupt,            // a frame makes no sense
+  frame_checksum,           // a frame is not what its checksum says
   frame_truncated,          // the stream ended inside a frame
 };
 

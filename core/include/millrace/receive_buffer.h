@@ -20,8 +20,9 @@ class ReceiveBuffer {
  public:
   explicit ReceiveBuffer(ByteView bytes) noexcept : bytes_(bytes) {}
   // `stop_flags`: stopped() is true while any bit of `stop_mask` is set there.
-  ReceiveBuffer(ByteView bytes, const std::uint32_t* stop_flags, std::uint32_t stop_mask) noexcept
-      : bytes_(bytes), stop_flags_(stop_flags), stop_mask_(stop_mask) {}
+  ReceiveBuffer(ByteView bytes, std::uint64_t remembered, const std::uint32_t* stop_flags,
+                std::uint32_t stop_mask) noexcept
+      : bytes_(bytes), remembered_(remembered), stop_flags_(stop_flags), stop_mask_(stop_mask) {}
   ReceiveBuffer(const ReceiveBuffer&) = delete;
   ReceiveBuffer& operator=(const ReceiveBuffer&) = delete;
 
@@ -45,6 +46,14 @@ class ReceiveBuffer {
   void expect(std::size_t n) noexcept { expected_ = n; }
   std::size_t expected() const noexcept { return expected_; }
 
+  // A number of the handler's own, given to the next call of on_data together with what is left
+  // over: how far it has looked, say, so that it need not look there again. 0 if none was given,
+  // and after the handler was switched.
+  void remember(std::uint64_t note) noexcept { note_ = note; }
+  std::uint64_t remembered() const noexcept { return remembered_; }
+  // What is remembered for the next call.
+  std::uint64_t note() const noexcept { return note_; }
+
   // True once this callback has closed or paused its connection or switched its handler: whoever
   // cuts messages out of the buffer delivers no further one.
   bool stopped() const noexcept { return (*stop_flags_ & stop_mask_) != 0; }
@@ -54,6 +63,8 @@ class ReceiveBuffer {
 
   ByteView bytes_;
   std::size_t expected_ = 0;
+  std::uint64_t remembered_ = 0;
+  std::uint64_t note_ = 0;
   const std::uint32_t* stop_flags_ = &kNever;
   std::uint32_t stop_mask_ = 0;
 };

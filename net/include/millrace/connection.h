@@ -36,9 +36,9 @@ class Connection {
   // (queued all the same: wait for on_drained), or nothing was queued; the result says which. What
   // would pass the hard limit is up to ConnectionLimits::overflow.
   SendResult send(ByteView bytes);
-  // Both, one after the other, as if they were one: a header and its payload.
-  SendResult send_together(ByteView first, ByteView second);
-  SendResult send_together(ByteView first, SharedBytes second);
+  // All, one after the other, as if they were one: a header, its payload, a trailer.
+  SendResult send_together(ByteView first, ByteView second, ByteView third = {});
+  SendResult send_together(ByteView first, SharedBytes second, ByteView third = {});
   // Queued without copying, but for those below 512 bytes.
   SendResult send(SharedBytes bytes);
   template <OwnedBytes T>
@@ -53,7 +53,7 @@ class Connection {
   // Queues `length_bytes` of `file` from `offset`, which the kernel copies itself. A file that
   // turns out shorter closes the connection with EIO: the peer was promised more.
   SendResult send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length_bytes);
-  // Room for at least `bytes` at the end of the queue, to encode in place.
+  // Room for at least `bytes` at the end of the queue, to encode in place. Throws std::bad_alloc.
   SendWriter writer(std::size_t bytes);
   // Sends what is queued now instead of when the callback returns.
   void flush();
@@ -80,14 +80,16 @@ class Connection {
   bool reading_paused() const noexcept;
   // What was received and not consumed, outside of on_data.
   ByteView unconsumed() const noexcept;
+  // What the handler remembered with it (ReceiveBuffer::remember()).
+  std::uint64_t remembered() const noexcept;
 
   // From now on `handler` gets the callbacks, on_open excepted; what was received and not consumed
   // goes to it at once, in order, and on_peer_end if the peer has ended.
   void set_handler(ConnectionHandler& handler);
   ConnectionHandler& handler() const noexcept;
 
-  // An object of yours that lives as long as the connection. emplace_context() replaces what was
-  // there; context() is null if there is none or one of another type.
+  // Objects of yours that live as long as the connection, one of each type. emplace_context()
+  // replaces the one of its type; context() is null if there is none.
   template <class T, class... Args>
   T& emplace_context(Args&&... args) {
     auto made = std::make_unique<Context<T>>(std::forward<Args>(args)...);
@@ -97,8 +99,8 @@ class Connection {
   }
   template <class T>
   T* context() const noexcept {
-    ContextBase* found = find_context();
-    return found && found->key == &kKey<T> ? &static_cast<Context<T>*>(found)->value : nullptr;
+    ContextBase* found = find_context(&kKey<T>);
+    return found ? &static_cast<Context<T>*>(found)->value : nullptr;
   }
 
   // Unique among all connections that its loop ever has.
@@ -126,6 +128,7 @@ class Connection {
     explicit ContextBase(const void* k) noexcept : key(k) {}
     virtual ~ContextBase() = default;
     const void* key;
+    std::unique_ptr<ContextBase> next;
   };
   template <class T>
   struct Context final : ContextBase {
@@ -134,7 +137,7 @@ class Connection {
     T value;
   };
   void put_context(std::unique_ptr<ContextBase> context);
-  ContextBase* find_context() const noexcept;
+  ContextBase* find_context(const void* key) const noexcept;
 
   friend class ConnectionCore;
   friend class SendWriter;

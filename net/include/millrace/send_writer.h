@@ -23,23 +23,25 @@ class SendWriter {
   SendWriter& operator=(const SendWriter&) = delete;
   ~SendWriter();
 
-  // At least as much as was asked for, less what was committed, and no more than the hard limit
-  // leaves; as much also when the connection no longer sends, or has no room for that much: what is
-  // written then goes nowhere.
+  // At least as much as was asked for, less what was committed; as much also when the connection no
+  // longer sends: what is written then goes nowhere.
   std::span<std::byte> room() const noexcept;
-  // The first `n` bytes of room() are now queued. The result is that of Connection::send().
+  // Room for the first `written` bytes of room(), which are kept, and at least `more` behind them.
+  // What room() returned before is invalid. Throws std::bad_alloc, and then nothing has changed.
+  std::span<std::byte> grow(std::size_t written, std::size_t more);
+  // Queues the first `n` bytes of room() as one message. The result is that of Connection::send();
+  // when they are not queued, room() is what it was.
   SendResult commit(std::size_t n);
 
  private:
   friend class Connection;
   SendWriter(ConnectionCore& core, std::size_t bytes);
-  SendResult commit_nowhere(std::size_t n) noexcept;
+  void check_undisturbed() const;
 
   ConnectionCore& core_;
   Block* block_;
   std::size_t end_;
-  // sent: block_ is the tail of the send queue. Otherwise why it is ours and goes nowhere.
-  SendResult admitted_;
+  bool nowhere_;  // block_ is ours, not the last of the send queue
 };
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// FramedClient is a Client of length-prefixed frames: everything that a Client does, with a
+// FramedClient is a Client of frames: everything that a Client does, with a
 // FramedHandler or FrameCallbacks, and with room for the largest frame to be received.
 //
 //   FramedClient client(loop, {.on_open = [](FramedConnection& c) { c.send_frame("hello"); },
@@ -15,7 +15,7 @@ class FramedClient : public Client {
  public:
   // The handler's framing counts; it outlives the client.
   FramedClient(EventLoop& loop, FramedHandler& handler, const ClientOptions& options = {});
-  FramedClient(EventLoop& loop, FrameCallbacks callbacks, const LengthPrefixOptions& framing = {},
+  FramedClient(EventLoop& loop, FrameCallbacks callbacks, const Framing& framing = {},
                const ClientOptions& options = {});
 };
 

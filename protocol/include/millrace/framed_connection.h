@@ -10,41 +10,53 @@
 #pragma once
 
 #include <millrace/connection.h>
-#include <millrace/length_prefix.h>
+#include <millrace/frame_writer.h>
+#include <millrace/framing.h>
 
-#include <utility>
+#include <initializer_list>
+#include <span>
 
 namespace millrace {
 
 class FramedConnection {
  public:
-  FramedConnection(Connection& connection, const LengthPrefix& framing) noexcept
-      : connection_(connection), framing_(framing) {}
+  FramedConnection(Connection& connection, const Framing& framing) noexcept
+      : connection_(connection), framing_(&framing) {}
+  FramedConnection(Connection& connection, Framing&& gone_too_soon) = delete;
   FramedConnection(const FramedConnection&) = delete;
   FramedConnection& operator=(const FramedConnection&) = delete;
 
-  // Queues the frame: its header and `payload`, which is copied. The results are those of
-  // Connection::send(): the frame is queued whole or not at all. Throws std::length_error when the
-  // payload is larger than the framing's maximum; nothing is queued then.
-  SendResult send_frame(ByteView payload) {
-    std::byte header[LengthPrefix::kLargestHeaderBytes];
-    framing_.write_header(header, payload.size());
-    return connection_.send_together(ByteView(header, framing_.header_bytes()), payload);
-  }
+  // Queues the frame: `payload`, which is copied, and what its framing puts around it. The results
+  // are those of Connection::send(): the frame is queued whole or not at all. Throws
+  // std::length_error when the payload is larger than the framing allows, std::invalid_argument
+  // when it would not arrive as one frame; nothing is queued then.
+  SendResult send_frame(ByteView payload) { return framing_->send(connection_, payload); }
   // The payload is shared with the other connections it is sent to, not copied.
-  SendResult send_frame(const SharedBytes& payload) {
-    std::byte header[LengthPrefix::kLargestHeaderBytes];
-    framing_.write_header(header, payload.size());
-    return connection_.send_together(ByteView(header, framing_.header_bytes()), payload);
+  SendResult send_frame(const SharedBytes& payload) { return framing_->send(connection_, payload); }
+  // Many at once: all are queued, or none is.
+  SendResult send_frames(std::span<const ByteView> payloads);
+  SendResult send_frames(std::initializer_list<ByteView> payloads) {
+    return send_frames(std::span(payloads.begin(), payloads.size()));
   }
+  // To serialise a frame straight into the send queue; about `payload_bytes` are expected.
+  FrameWriter frame_writer(std::size_t payload_bytes = 256) {
+    return FrameWriter(connection_, *framing_, payload_bytes);
+  }
+
+  // From now on the connection's frames are cut and made by `next`: at once for what is sent, and
+  // for what was received and is not delivered yet, in order. Inside on_frame no further frame is
+  // delivered before that callback has returned. Its largest frame has to fit
+  // ConnectionLimits::receive_bytes, which is only set for the framing the server or client was
+  // made with. Throws std::logic_error when the connection's handler is no FramedHandler.
+  void switch_framing(Framing next);
 
   Connection* operator->() const noexcept { return &connection_; }
   Connection& connection() const noexcept { return connection_; }
-  const LengthPrefix& framing() const noexcept { return framing_; }
+  const Framing& framing() const noexcept { return *framing_; }
 
  private:
   Connection& connection_;
-  const LengthPrefix& framing_;
+  const Framing* framing_;
 };
 
 }  // namespace millrace

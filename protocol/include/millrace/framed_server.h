@@ -1,4 +1,4 @@
-// FramedServer is a Server of length-prefixed frames: everything that a Server does, with a
+// FramedServer is a Server of frames: everything that a Server does, with a
 // FramedHandler or FrameCallbacks, and with room for the largest frame to be received.
 //
 //   FramedServer server(loop, {.on_frame = [](FramedConnection& c, ByteView frame) {
@@ -16,7 +16,7 @@ class FramedServer : public Server {
  public:
   // The handler's framing counts; it outlives the server.
   FramedServer(EventLoop& loop, FramedHandler& handler, const ServerOptions& options = {});
-  FramedServer(EventLoop& loop, FrameCallbacks callbacks, const LengthPrefixOptions& framing = {},
+  FramedServer(EventLoop& loop, FrameCallbacks callbacks, const Framing& framing = {},
                const ServerOptions& options = {});
 };
 

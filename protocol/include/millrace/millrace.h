@@ -6,6 +6,7 @@
 #include <millrace/event_loop.h>
 #include <millrace/framed_client.h>
 #include <millrace/framed_server.h>
+#include <millrace/framings.h>
 #include <millrace/io_watcher.h>
 #include <millrace/send_writer.h>
 #include <millrace/signal_watcher.h>

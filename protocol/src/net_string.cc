@@ -1,0 +1,69 @@
+#include <millrace/net_string.h>
+
+#include "options_check.h"
+#include "oversize.h"
+#include "payload_check.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+
+namespace millrace {
+namespace {
+
+// Eighteen digits: no sum of such a length and its edges can overflow.
+constexpr std::size_t kMostDigits = 18;
+constexpr std::uint64_t kLargestLength = 999'999'999'999'999'999;
+
+}  // namespace
+
+NetString::NetString(const NetStringOptions& options)
+    : max_payload_bytes_(static_cast<std::size_t>(
+          std::min<std::uint64_t>(options.max_payload_bytes, kLargestLength))),
+      oversize_(options.oversize) {
+  OptionsCheck("NetStringOptions")
+      .that(options.max_payload_bytes > 0, "max_payload_bytes", 0, "no payload fits");
+}
+
+std::size_t NetString::overhead_bytes(std::size_t payload_bytes) const noexcept {
+  std::size_t bytes = 2;
+  for (; payload_bytes >= 10; payload_bytes /= 10) ++bytes;
+  return bytes;
+}
+
+Decoded NetString::decode(ByteView input, FrameState& state) const noexcept {
+  if (state.note != 0) return skip_rest(input, state.note);
+  std::uint64_t length = 0;
+  std::size_t digits = 0;
+  for (;; ++digits) {
+    if (digits == input.size()) return Decoded::need(digits + (digits == 0 ? 3 : 2));
+    const char c = static_cast<char>(input[digits]);
+    if (c == ':' && digits > 0) break;
+    if (c < '0' || c > '9') return Decoded::corrupt("a length that is not written in digits");
+    if (digits == 1 && length == 0) return Decoded::corrupt("a length that begins with 0");
+    if (digits == kMostDigits) return Decoded::corrupt("a length of too many digits");
+    length = length * 10 + static_cast<std::uint64_t>(c - '0');
+  }
+  const std::uint64_t whole = digits + 1 + length + 1;
+  if (length > max_payload_bytes_) {
+    return too_large(oversize_, whole, length, max_payload_bytes_, input, state.note);
+  }
+  if (input.size() < whole) return Decoded::need(static_cast<std::size_t>(whole), length);
+  const ByteView frame = input.first(static_cast<std::size_t>(whole));
+  if (frame[frame.size() - 1] != std::byte{','}) {
+    return Decoded::corrupt("no comma behind the payload", length);
+  }
+  return Decoded::ready(frame.first(frame.size() - 1).from(digits + 1), frame.size());
+}
+
+void NetString::wrap(ByteView payload, std::size_t following, FrameEdges& edges) const {
+  const std::size_t length = payload.size() + following;
+  check_payload(length, max_payload_bytes_);
+  const std::size_t n = overhead_bytes(length);
+  char* to = reinterpret_cast<char*>(edges.add_before(n));
+  *std::to_chars(to, to + n - 1, length).ptr = ':';
+  edges.set_payload(payload);
+  edges.add_after(",");
+}
+
+}  // namespace millrace
