@@ -2,7 +2,7 @@
 // against peers that read slowly.
 #include <millrace/client.h>
 
-#include "support/one_peer_test.h"
+#include "support/limited_peer_test.h"
 
 #include <algorithm>
 #include <random>
@@ -12,26 +12,7 @@
 namespace millrace::test {
 namespace {
 
-struct ConnectionBackpressureTest : OnePeerTest {
-  void start_with_limits(std::size_t high, std::size_t low = 0, std::size_t cap = 1 << 20) {
-    ServerOptions options;
-    options.connection.limits.high_watermark_bytes = high;
-    options.connection.limits.low_watermark_bytes = low;
-    options.connection.limits.send_queue_bytes = cap;
-    start(options);
-    fd = connection().native_handle();
-  }
-  // One iteration, in which the kernel takes `n` bytes of what is queued.
-  void kernel_takes(std::size_t n) {
-    Faults script;
-    for (const Call call : {Call::send, Call::sendmsg}) {
-      script.on(call, n == 0 ? Fault::fail(EAGAIN) : Fault::shorten(n), {.fd = fd});
-    }
-    loop().run_once(0ms);
-  }
-  static std::string bytes(std::size_t n) { return std::string(n, '.'); }
-  int fd = -1;
-};
+struct ConnectionBackpressureTest : LimitedPeerTest {};
 
 TEST_F(ConnectionBackpressureTest, BothEdgesComeOncePerCrossingAtTheExactByte) {
   start_with_limits(10, 5);

@@ -3,7 +3,7 @@
 #include <millrace/framed_connection.h>
 #include <millrace/send_writer.h>
 
-#include "support/one_peer_test.h"
+#include "support/limited_peer_test.h"
 
 #include <random>
 #include <string>
@@ -11,32 +11,13 @@
 namespace millrace::test {
 namespace {
 
-struct OverflowPolicyTest : OnePeerTest {
-  void start_with(Overflow overflow, std::size_t high, std::size_t low, std::size_t cap) {
-    ServerOptions options;
-    options.connection.limits = {.high_watermark_bytes = high,
-                                 .low_watermark_bytes = low,
-                                 .send_queue_bytes = cap,
-                                 .overflow = overflow};
-    start(options);
-    fd = connection().native_handle();
-  }
-  // One iteration, in which the kernel takes `n` bytes of what is queued.
-  void kernel_takes(std::size_t n) {
-    Faults script;
-    for (const Call call : {Call::send, Call::sendmsg}) {
-      script.on(call, n == 0 ? Fault::fail(EAGAIN) : Fault::shorten(n), {.fd = fd});
-    }
-    loop().run_once(0ms);
-  }
-  static std::string bytes(std::size_t n) { return std::string(n, '.'); }
+struct OverflowPolicyTest : LimitedPeerTest {
   ConnectionStats stats() { return connection().stats(); }
-  int fd = -1;
   const Framing framing;
 };
 
 TEST_F(OverflowPolicyTest, ByDefaultTwiceTheHighWatermarkIsTakenAndOneByteMoreClosesOnce) {
-  start_with(Overflow::close, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::close);
   EXPECT_TRUE(connection().send(bytes(20)) == SendResult::above_watermark);
   EXPECT_TRUE(connection().is_open());
   EXPECT_TRUE(connection().send(bytes(1)) == SendResult::closed);
@@ -48,7 +29,7 @@ TEST_F(OverflowPolicyTest, ByDefaultTwiceTheHighWatermarkIsTakenAndOneByteMoreCl
 }
 
 TEST_F(OverflowPolicyTest, ARefusedMessageLeavesNoTraceAndTheConnectionLivesOn) {
-  start_with(Overflow::refuse, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::refuse);
   EXPECT_FALSE(connection().send("12345678901234567890").state() == SendResult::refused);
   EXPECT_TRUE(connection().send("no") == SendResult::refused);
   EXPECT_TRUE(connection().send(SharedBytes(ByteView(bytes(20)))) == SendResult::refused);
@@ -64,7 +45,7 @@ TEST_F(OverflowPolicyTest, ARefusedMessageLeavesNoTraceAndTheConnectionLivesOn) 
 }
 
 TEST_F(OverflowPolicyTest, ARefusedSenderIsToldToTryAgainAtTheLowWatermark) {
-  start_with(Overflow::refuse, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::refuse);
   connection().send(bytes(18));
   EXPECT_TRUE(connection().send(bytes(3)) == SendResult::refused);
   kernel_takes(12);
@@ -75,7 +56,7 @@ TEST_F(OverflowPolicyTest, ARefusedSenderIsToldToTryAgainAtTheLowWatermark) {
 }
 
 TEST_F(OverflowPolicyTest, WithTheHardLimitBelowTheHighWatermarkTheRefusedHearOnDrainedToo) {
-  start_with(Overflow::refuse, 1000, 500, 20);
+  start_with_limits(1000, 500, 20, Overflow::refuse);
   EXPECT_TRUE(connection().send(bytes(18)) == SendResult::sent);
   EXPECT_TRUE(connection().send(bytes(3)) == SendResult::refused);
   kernel_takes(17);
@@ -85,17 +66,13 @@ TEST_F(OverflowPolicyTest, WithTheHardLimitBelowTheHighWatermarkTheRefusedHearOn
 }
 
 TEST_F(OverflowPolicyTest, WhoTriesAgainInOnDrainedUntilItIsTakenDoesNotSpin) {
-  ServerOptions options;
-  options.connection.limits = {
-      .high_watermark_bytes = 1000, .send_queue_bytes = 20, .overflow = Overflow::refuse};
   int tries = 0;
   int taken = 0;
   recorder.when_drained = [&](Connection& c) {
     ++tries;
     taken += c.send(bytes(15)).accepted() ? 1 : 0;
   };
-  start(options);
-  fd = connection().native_handle();
+  start_with_limits(1000, 0, 20, Overflow::refuse);
   connection().send(bytes(10));
   EXPECT_TRUE(connection().send(bytes(15)) == SendResult::refused);
   for (int i = 0; i < 10; ++i) kernel_takes(0);
@@ -107,7 +84,7 @@ TEST_F(OverflowPolicyTest, WhoTriesAgainInOnDrainedUntilItIsTakenDoesNotSpin) {
 }
 
 TEST_F(OverflowPolicyTest, AMessageLargerThanTheLimitIsNotToBeTriedAgain) {
-  start_with(Overflow::refuse, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::refuse);
   recorder.when_drained = [](Connection& c) { c.send(bytes(21)); };
   EXPECT_TRUE(connection().send(bytes(21)) == SendResult::too_large);
   EXPECT_LE(run_for(20ms), 2u);
@@ -117,7 +94,7 @@ TEST_F(OverflowPolicyTest, AMessageLargerThanTheLimitIsNotToBeTriedAgain) {
 }
 
 TEST_F(OverflowPolicyTest, AMessageLargerThanTheLimitIsDroppedWithoutASpin) {
-  start_with(Overflow::drop_newest, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::drop_newest);
   recorder.when_drained = [](Connection& c) { c.send(bytes(21)); };
   EXPECT_TRUE(connection().send(bytes(21)) == SendResult::too_large);
   EXPECT_LE(run_for(20ms), 2u);
@@ -130,7 +107,7 @@ TEST_F(OverflowPolicyTest, ARefusalInsideACallbackIsFollowedByOnDrainedWhenTheQu
     EXPECT_TRUE(c.send(bytes(20)) == SendResult::above_watermark);
     EXPECT_TRUE(c.send(bytes(1)) == SendResult::refused);
   };
-  start_with(Overflow::refuse, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::refuse);
   EXPECT_EQ(recorder.drained, 1);
   EXPECT_EQ(receive(peer, 20).size(), 20u);
 }
@@ -138,7 +115,7 @@ TEST_F(OverflowPolicyTest, ARefusalInsideACallbackIsFollowedByOnDrainedWhenTheQu
 TEST_F(OverflowPolicyTest, AFrameIsQueuedWholeOrNotAtAll) {
   for (const std::size_t payload : {10u, 2000u}) {
     // Room for one frame and the header of another.
-    start_with(Overflow::refuse, 5000, 1, payload + 4 + 4);
+    start_with_limits(5000, 1, payload + 4 + 4, Overflow::refuse);
     FramedConnection framed(connection(), framing);
     const std::string one(payload, '1');
     EXPECT_TRUE(framed.send_frame(one) == SendResult::sent);
@@ -153,7 +130,7 @@ TEST_F(OverflowPolicyTest, AFrameIsQueuedWholeOrNotAtAll) {
 }
 
 TEST_F(OverflowPolicyTest, WhatAWriterIsRefusedLeavesNoTraceAndItsRoomStays) {
-  start_with(Overflow::refuse, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::refuse);
   connection().send("before ");
   {
     SendWriter writer = connection().writer(18);
@@ -170,7 +147,7 @@ TEST_F(OverflowPolicyTest, WhatAWriterIsRefusedLeavesNoTraceAndItsRoomStays) {
 }
 
 TEST_F(OverflowPolicyTest, DroppedMessagesAreCountedWithTheirBytes) {
-  start_with(Overflow::drop_newest, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::drop_newest);
   FramedConnection framed(connection(), framing);
   EXPECT_EQ(stats().dropped_messages, 0u);
   EXPECT_TRUE(connection().send("12345678901234567890") == SendResult::above_watermark);
@@ -191,7 +168,7 @@ TEST_F(OverflowPolicyTest, DroppedMessagesAreCountedWithTheirBytes) {
 }
 
 TEST_F(OverflowPolicyTest, EachCommitOfAWriterIsAMessageThatIsTakenOrDropped) {
-  start_with(Overflow::drop_newest, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::drop_newest);
   {
     SendWriter writer = connection().writer(100);
     std::memset(writer.room().data(), 'n', 100);
@@ -212,7 +189,7 @@ TEST_F(OverflowPolicyTest, WhatWasDroppedCanStillBeAskedForInOnClose) {
   recorder.when_close = [&](Connection& c, std::error_code) {
     dropped = c.stats().dropped_messages;
   };
-  start_with(Overflow::drop_newest, 10, 5, 20);
+  start_with_limits(10, 5, 20, Overflow::drop_newest);
   connection().send(bytes(21));
   connection().close();
   peer.end();
@@ -251,7 +228,7 @@ TEST_F(OverflowPolicyTest, ASlowReaderOfAFeedGetsWholeFramesAndTheQueueStaysWith
 }
 
 TEST_F(OverflowPolicyTest, ALimitOfMoreThanTheWatermarkIsOneEdgeAndBackIsTheOther) {
-  start_with(Overflow::refuse, 256, 128, 1024);
+  start_with_limits(256, 128, 1024, Overflow::refuse);
   Connection& c = connection();
   EXPECT_TRUE(c.send(bytes(128)));
   EXPECT_TRUE(c.send(bytes(2)));
