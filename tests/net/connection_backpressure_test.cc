@@ -2,6 +2,7 @@
 // against peers that read slowly.
 #include <millrace/client.h>
 
+#include "support/backpressure_echo.h"
 #include "support/limited_peer_test.h"
 
 #include <algorithm>
@@ -245,17 +246,8 @@ TEST_F(ConnectionBackpressureTest, ASourceThatObeysTheWatermarkKeepsTheQueueShor
 }
 
 TEST_F(ConnectionBackpressureTest, AnEchoThatStopsReadingWhileItsQueueIsLongStaysSmall) {
-  ServerOptions options;
-  options.connection.limits.high_watermark_bytes = 16 * 1024;
-  options.connection.limits.low_watermark_bytes = 8 * 1024;
-  std::size_t longest = 0;
-  recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
-    if (!c.send(in.view())) c.pause_reading();
-    in.consume_all();
-    longest = std::max(longest, c.queued_bytes());
-  };
-  recorder.when_drained = [](Connection& c) { c.resume_reading(); };
-  start_with_small_buffers(options);
+  BackpressureEcho echo(recorder);
+  start_with_small_buffers(BackpressureEcho::options());
   const std::string all = pattern(5'000'000);
   std::string_view rest = all;
   std::string got;
@@ -267,7 +259,7 @@ TEST_F(ConnectionBackpressureTest, AnEchoThatStopsReadingWhileItsQueueIsLongStay
       },
       60s));
   EXPECT_TRUE(same_bytes(got, all));
-  EXPECT_LE(longest, (16u + 64) * 1024);
+  EXPECT_LE(echo.longest_queue(), BackpressureEcho::kLongestQueue);
 }
 
 TEST_F(ConnectionBackpressureTest, TheKernelIsAskedToWatchForRoomOnlyWhileItRefusesBytes) {

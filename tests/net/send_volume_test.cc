@@ -1,5 +1,6 @@
 // Much more than fits the kernel's buffers, through connections whose peers take it late or not at
 // all: every byte arrives in order or is accounted for, and memory stays within the limits.
+#include "support/backpressure_echo.h"
 #include "support/mappings.h"
 #include "support/one_peer_test.h"
 
@@ -102,17 +103,8 @@ TEST_F(SendVolumeTest, OfTenThousandWritesEachIsSentOrLostWhenTheConnectionIsAbo
 
 TEST_F(SendVolumeTest, AnEchoOf100MegabytesThatObeysTheWatermarksTakesLittleMemory) {
   constexpr std::size_t kTotal = 100 << 20;
-  ServerOptions options;
-  options.connection.limits.high_watermark_bytes = 16 * 1024;
-  options.connection.limits.low_watermark_bytes = 8 * 1024;
-  std::size_t longest = 0;
-  recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
-    if (!c.send(in.view())) c.pause_reading();
-    in.consume_all();
-    longest = std::max(longest, c.queued_bytes());
-  };
-  recorder.when_drained = [](Connection& c) { c.resume_reading(); };
-  start(options);
+  BackpressureEcho echo(recorder);
+  start(BackpressureEcho::options());
   const std::string chunk = pattern(16 * 1024);
   const Mappings mappings;
   Repeated echoed(chunk);
@@ -128,7 +120,7 @@ TEST_F(SendVolumeTest, AnEchoOf100MegabytesThatObeysTheWatermarksTakesLittleMemo
         return echoed.bytes == kTotal;
       },
       60s));
-  EXPECT_LE(longest, (16u + 64) * 1024);
+  EXPECT_LE(echo.longest_queue(), BackpressureEcho::kLongestQueue);
   EXPECT_LE(mappings.bytes(), 1 << 20);
 }
 
