@@ -5,6 +5,7 @@
 #include <millrace/server.h>
 
 #include "echo_handler.h"
+#include "workload_setup.h"
 
 #include <algorithm>
 #include <array>
@@ -27,10 +28,12 @@ constexpr Duration kActive = 10s;
 // When the decisions are exhausted before: what is under way goes on undisturbed for so long.
 constexpr Duration kUndisturbed = 1s;
 constexpr Duration kPatience = 600s;
+constexpr Duration kLatencyMost = 50ms;
 
 class EchoWorkload final : private EchoSetting {
  public:
-  EchoWorkload(Decisions& by, bool relayed) : EchoSetting(by, sim_options(by)), relayed_(relayed) {}
+  EchoWorkload(Decisions& by, bool relayed)
+      : EchoSetting(by, random_sim_options(by, kLatencyMost)), relayed_(relayed) {}
 
   Report run();
 
@@ -42,7 +45,6 @@ class EchoWorkload final : private EchoSetting {
     std::uint64_t sent = 0;
   };
 
-  static SimOptions sim_options(Decisions& by);
   ServerOptions server_options();
   ClientOptions client_options();
   void start_server();
@@ -66,16 +68,6 @@ class EchoWorkload final : private EchoSetting {
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<Bare> bare_;
 };
-
-SimOptions EchoWorkload::sim_options(Decisions& by) {
-  SimOptions options;
-  options.send_buffer = 4'608 + by.size_up_to(100'000);
-  options.receive_buffer = 2'304 + by.size_up_to(100'000);
-  options.latency_least = 1us;
-  options.latency_most = Duration(static_cast<Duration::rep>(1000 + by.size_up_to(50'000'000)));
-  options.call = 200ns;
-  return options;
-}
 
 ServerOptions EchoWorkload::server_options() {
   ServerOptions made;
@@ -124,15 +116,7 @@ Side* EchoWorkload::other_side(const Side& side) {
 void EchoWorkload::start_server() {
   draining = false;
   server_ = std::make_unique<Server>(world.loop(0), server_handler_, options);
-  for (int attempts = 0; attempts < 100; ++attempts) {
-    try {
-      server_->listen(address_);
-      break;
-    } catch (const std::system_error&) {
-      continue;  // out of memory or descriptors: told, and nothing is lost
-    }
-  }
-  if (address_.port() == 0) address_ = server_->address();
+  listen_despite_faults(*server_, address_);
 }
 
 // Out of memory or descriptors at the beginning there is none, and clients go to the server.

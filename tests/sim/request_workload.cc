@@ -7,6 +7,7 @@
 
 #include "stream_model.h"
 #include "support/sim/sim_world.h"
+#include "workload_setup.h"
 
 #include <algorithm>
 #include <array>
@@ -27,6 +28,7 @@ using namespace std::chrono_literals;
 
 constexpr Duration kActive = 20s;
 constexpr Duration kPatience = 900s;
+constexpr Duration kLatencyMost = 20ms;
 constexpr std::size_t kIdBytes = 8;
 constexpr std::size_t kLargestPayload = 40'000;
 
@@ -229,12 +231,13 @@ class Asking final : public FramedHandler {
 class RequestWorkload {
  public:
   explicit RequestWorkload(Decisions& by)
-      : decisions_(by), world_(by, sim_options(by)), in_order_(by.below(2) == 0) {}
+      : decisions_(by),
+        world_(by, random_sim_options(by, kLatencyMost)),
+        in_order_(by.below(2) == 0) {}
 
   Report run();
 
  private:
-  static SimOptions sim_options(Decisions& by);
   void start_server();
   void destroy_server();
   void start_clients();
@@ -252,28 +255,10 @@ class RequestWorkload {
   std::vector<std::unique_ptr<Asking>> asking_;
 };
 
-SimOptions RequestWorkload::sim_options(Decisions& by) {
-  SimOptions options;
-  options.send_buffer = 4'608 + by.size_up_to(100'000);
-  options.receive_buffer = 2'304 + by.size_up_to(100'000);
-  options.latency_least = 1us;
-  options.latency_most = Duration(static_cast<Duration::rep>(1000 + by.size_up_to(20'000'000)));
-  options.call = 200ns;
-  return options;
-}
-
 void RequestWorkload::start_server() {
   answering_->drains(false);
   server_ = std::make_unique<FramedServer>(world_.loop(0), *answering_, server_options_);
-  for (int attempts = 0; attempts < 100; ++attempts) {
-    try {
-      server_->listen(address_);
-      break;
-    } catch (const std::system_error&) {
-      continue;
-    }
-  }
-  if (address_.port() == 0) address_ = server_->address();
+  listen_despite_faults(*server_, address_);
 }
 
 void RequestWorkload::destroy_server() {
