@@ -118,11 +118,15 @@ class Stage {
   void post_tasks(Connection& c);
 
  private:
-  friend class PlainServerSide;
-  friend class PlainClientSide;
-  friend class FramedServerSide;
-  friend class FramedClientSide;
-  friend class Nobody;
+  // Who hears the callbacks.
+  class PlainSide;
+  class PlainServerSide;
+  class PlainClientSide;
+  class FramedSide;
+  class FramedServerSide;
+  class FramedClientSide;
+  class SwitchedSide;
+  class Nobody;
 
   static SimOptions sim_options(std::uint64_t seed) {
     SimOptions options;
@@ -185,131 +189,128 @@ class Stage {
 
 // The two ends of a plain connection.
 
-class PlainServerSide : public ConnectionHandler {
+class Stage::PlainSide : public ConnectionHandler {
  public:
-  explicit PlainServerSide(Stage& stage) : stage_(stage) {}
+  explicit PlainSide(Stage& stage) : stage_(stage), watch_(stage.watch_) {}
+  void on_peer_end(Connection& c) override {
+    watch_.peer_ended(c);
+    c.close();
+  }
+  void on_close(Connection& c, std::error_code why) override { watch_.closed(c, why); }
+
+ protected:
+  Stage& stage_;
+  Watch& watch_;
+};
+
+class Stage::PlainServerSide final : public PlainSide {
+ public:
+  using PlainSide::PlainSide;
   void on_open(Connection& c) override {
-    const Side& side = stage_.watch_.opened(c, false);
+    const Side& side = watch_.opened(c, false);
     if (++stage_.opened_ == 1) {
       stage_.bystander_ref_ = c.ref();
     } else {
       stage_.victim_ref_ = c.ref();
       stage_.victim_stream_ = side.stream;
     }
-    stage_.watch_.send(c, 100, Watch::How::view);
+    watch_.send(c, 100, Watch::How::view);
     stage_.act_on_victim(Place::open, c);
   }
   void on_data(Connection& c, ReceiveBuffer& in) override {
-    const bool first = stage_.watch_.side_of(c).received == 0;
-    stage_.watch_.arrived(c, in.view());
-    stage_.watch_.send(c, in.size(), Watch::How::together);
-    if (first) stage_.watch_.send(c, 60'000, Watch::How::owned);  // far above the watermark
+    const bool first = watch_.side_of(c).received == 0;
+    watch_.arrived(c, in.view());
+    watch_.send(c, in.size(), Watch::How::together);
+    if (first) watch_.send(c, 60'000, Watch::How::owned);  // far above the watermark
     stage_.act_on_victim(Place::data, c);
     in.consume_all();
   }
   void on_drained(Connection& c) override {
-    stage_.watch_.side_of(c);
+    watch_.side_of(c);
     stage_.act_on_victim(Place::drained, c);
   }
   void on_peer_end(Connection& c) override {
-    stage_.watch_.peer_ended(c);
-    stage_.watch_.send(c, 50, Watch::How::shared);
+    watch_.peer_ended(c);
+    watch_.send(c, 50, Watch::How::shared);
     stage_.act_on_victim(Place::peer_end, c);
     c.close();
   }
   void on_close(Connection& c, std::error_code why) override {
-    Side& side = stage_.watch_.closed(c, why);
+    Side& side = watch_.closed(c, why);
     if (c.id() != stage_.victim_ref_.id()) return;  // get() says nothing any more
     if (stage_.place_ == Place::close && !stage_.acted_) stage_.target_side_ = &side;
     stage_.act(Place::close, &c);
   }
-
- private:
-  Stage& stage_;
 };
 
-class PlainClientSide final : public ConnectionHandler {
+class Stage::PlainClientSide final : public PlainSide {
  public:
-  explicit PlainClientSide(Stage& stage) : stage_(stage) {}
+  using PlainSide::PlainSide;
   void on_open(Connection& c) override {
-    stage_.watch_.opened(c, true);
-    stage_.watch_.send(c, 3'000, Watch::How::view);
+    watch_.opened(c, true);
+    watch_.send(c, 3'000, Watch::How::view);
     if (stage_.victim_ && stage_.victim_->connection() == &c) {
       if (stage_.place_ == Place::connect) stage_.act(Place::connect, &c);
     }
   }
   void on_data(Connection& c, ReceiveBuffer& in) override {
-    stage_.watch_.arrived(c, in.view());
+    watch_.arrived(c, in.view());
     in.consume_all();
   }
-  void on_peer_end(Connection& c) override {
-    stage_.watch_.peer_ended(c);
-    c.close();
-  }
-  void on_close(Connection& c, std::error_code why) override { stage_.watch_.closed(c, why); }
-
- private:
-  Stage& stage_;
 };
 
 // The two ends of a framed one.
 
-class FramedServerSide final : public FramedHandler {
+class Stage::FramedSide : public FramedHandler {
  public:
-  explicit FramedServerSide(Stage& stage) : stage_(stage) {}
+  explicit FramedSide(Stage& stage) : stage_(stage), watch_(stage.watch_) {}
+  void on_frames_end(FramedConnection& c) override {
+    watch_.peer_ended(c.connection());
+    c->close();
+  }
+  void on_close(Connection& c, std::error_code why) override { watch_.closed_uncompared(c, why); }
+
+ protected:
+  Stage& stage_;
+  Watch& watch_;
+};
+
+class Stage::FramedServerSide final : public FramedSide {
+ public:
+  using FramedSide::FramedSide;
   void on_open(Connection& c) override {
-    stage_.victim_stream_ = stage_.watch_.opened(c, false).stream;
+    stage_.victim_stream_ = watch_.opened(c, false).stream;
     stage_.victim_ref_ = c.ref();
   }
   void on_frame(FramedConnection& c, ByteView frame) override {
-    stage_.watch_.side_of(c.connection());
+    watch_.side_of(c.connection());
     c.send_frame(frame);
     stage_.act_on_victim(Place::frame, c.connection());
   }
-  void on_frames_end(FramedConnection& c) override {
-    stage_.watch_.peer_ended(c.connection());
-    c->close();
-  }
-  void on_close(Connection& c, std::error_code why) override {
-    stage_.watch_.closed_uncompared(c, why);
-  }
-
- private:
-  Stage& stage_;
 };
 
-class FramedClientSide final : public FramedHandler {
+class Stage::FramedClientSide final : public FramedSide {
  public:
-  explicit FramedClientSide(Stage& stage) : stage_(stage) {}
+  using FramedSide::FramedSide;
   void on_open(Connection& c) override {
-    stage_.watch_.opened(c, true);
+    watch_.opened(c, true);
     for (const std::size_t n : {3'000, 0, 10}) framed(c).send_frame(pattern(n, 0, n));
   }
   void on_frame(FramedConnection& c, ByteView frame) override {
-    stage_.watch_.side_of(c.connection());
+    watch_.side_of(c.connection());
     if (frame.size() < kMuch && frame.text() != pattern(frame.size(), 0, frame.size())) {
-      stage_.problem("a frame is not as it was sent");
+      watch_.problem("a frame is not as it was sent");
     }
   }
   void on_bad_frame(FramedConnection&, const FrameError& e) override {
-    stage_.problem("the stream of frames is broken: " + e.text());
+    watch_.problem("the stream of frames is broken: " + e.text());
   }
-  void on_frames_end(FramedConnection& c) override {
-    stage_.watch_.peer_ended(c.connection());
-    c->close();
-  }
-  void on_close(Connection& c, std::error_code why) override {
-    stage_.watch_.closed_uncompared(c, why);
-  }
-
- private:
-  Stage& stage_;
 };
 
 // After set_handler(): of whatever it was, the bytes go back.
-class SwitchedSide final : public ConnectionHandler {
+class Stage::SwitchedSide final : public PlainSide {
  public:
-  SwitchedSide(Watch& watch, bool framed) : watch_(watch), framed_(framed) {}
+  SwitchedSide(Stage& stage, bool framed) : PlainSide(stage), framed_(framed) {}
   void on_data(Connection& c, ReceiveBuffer& in) override {
     if (framed_ || watch_.side_of(c).is_client) {
       if (framed_) c.send(in.view());
@@ -331,20 +332,16 @@ class SwitchedSide final : public ConnectionHandler {
   }
 
  private:
-  Watch& watch_;
   const bool framed_;
 };
 
-class Nobody final : public ConnectionHandler {
+class Stage::Nobody final : public PlainSide {
  public:
-  explicit Nobody(Stage& stage) : stage_(stage) {}
-  void on_data(Connection&, ReceiveBuffer&) override { stage_.problem("data out of nowhere"); }
+  using PlainSide::PlainSide;
+  void on_data(Connection&, ReceiveBuffer&) override { watch_.problem("data out of nowhere"); }
   void on_connect_failed(std::error_code) override {
     stage_.act(Place::connect_failed, stage_.target());
   }
-
- private:
-  Stage& stage_;
 };
 
 constexpr std::array kActions{
@@ -403,7 +400,7 @@ void Stage::send(Connection& c, std::size_t n) {
 }
 
 void Stage::switch_handler(Connection& c) {
-  switched_ = std::make_unique<SwitchedSide>(watch_, place_ == Place::frame);
+  switched_ = std::make_unique<SwitchedSide>(*this, place_ == Place::frame);
   c.set_handler(*switched_);
 }
 
