@@ -1,7 +1,9 @@
 #include "support/sim/sim_kernel.h"
 
 #include "support/sim/sim_epoll.h"
+#include "support/sim/sim_event_fd.h"
 #include "support/sim/sim_socket.h"
+#include "support/sim/sim_timer_fd.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +14,6 @@
 #include <string_view>
 #include <type_traits>
 
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 namespace millrace::test {
@@ -22,57 +23,6 @@ using namespace std::chrono_literals;
 namespace {
 
 thread_local SimKernel* active_kernel = nullptr;
-
-class SimEventFd final : public SimFile {
- public:
-  SimEventFd(SimKernel& kernel, std::uint64_t value) : SimFile(kernel), count_(value) {}
-  std::uint32_t poll() const override {
-    return (count_ > 0 ? EPOLLIN : 0u) | (count_ < kMost ? EPOLLOUT : 0u);
-  }
-  int add(std::uint64_t value) {
-    if (value > kMost - count_) return EAGAIN;
-    count_ += value;
-    touch();
-    return 0;
-  }
-  int take(std::uint64_t* value) {
-    if (count_ == 0) return EAGAIN;
-    *value = std::exchange(count_, 0);
-    touch();
-    return 0;
-  }
-
- private:
-  static constexpr std::uint64_t kMost = ~std::uint64_t{0} - 1;
-  std::uint64_t count_;
-};
-
-class SimTimerFd final : public SimFile, public std::enable_shared_from_this<SimTimerFd> {
- public:
-  using SimFile::SimFile;
-  std::uint32_t poll() const override { return expired_ > 0 ? EPOLLIN : 0u; }
-  void set(std::optional<TimePoint> at) {
-    const std::uint64_t setting = ++setting_;
-    expired_ = 0;
-    if (!at) return;
-    const std::weak_ptr<SimTimerFd> weak = weak_from_this();
-    kernel().at(std::max(*at, kernel().now()), [weak, setting] {
-      const auto self = weak.lock();
-      if (!self || self->setting_ != setting) return;
-      self->expired_ = 1;
-      self->touch();
-    });
-  }
-  int take(std::uint64_t* value) {
-    if (expired_ == 0) return EAGAIN;
-    *value = std::exchange(expired_, 0);
-    return 0;
-  }
-
- private:
-  std::uint64_t setting_ = 0;
-  std::uint64_t expired_ = 0;
-};
 
 // Not zero, which means "off" to a timer descriptor.
 constexpr auto kStart = TimePoint(1000s);
