@@ -17,15 +17,7 @@ namespace {
 
 constexpr const char* kNoDelimiter = "no delimiter within the limit";
 
-DelimitedOptions just(std::string delimiter) {
-  DelimitedOptions options;
-  options.delimiters.push_back(std::move(delimiter));
-  return options;
-}
-
 }  // namespace
-
-Delimited::Delimited(std::string delimiter) : Delimited(just(std::move(delimiter))) {}
 
 Delimited::Delimited(DelimitedOptions options)
     : delimiters_(std::move(options.delimiters)),

@@ -27,6 +27,12 @@ Decoded Decoded::corrupt(const char* detail, std::uint64_t announced) noexcept {
       .status = failed, .announced = announced, .error = error::frame_corrupt, .detail = detail};
 }
 
+Decoded Decoded::wrong_checksum(std::uint64_t announced) noexcept {
+  Decoded made = corrupt("", announced);
+  made.error = error::frame_checksum;
+  return made;
+}
+
 Decoded Decoded::too_large(std::uint64_t announced, std::uint64_t limit,
                            const char* detail) noexcept {
   return {.status = failed,

@@ -1,7 +1,7 @@
 // What arrives at a connection, and how its handler gets it.
 #include "support/one_peer_test.h"
+#include "support/process.h"
 
-#include <fstream>
 #include <random>
 #include <string>
 #include <vector>
@@ -19,12 +19,6 @@ struct ConnectionReceiveTest : OnePeerTest {
     return run_until([&] { return connection().stats().bytes_received >= n; });
   }
 };
-
-std::size_t virtual_memory_bytes() {
-  std::size_t pages = 0;
-  std::ifstream("/proc/self/statm") >> pages;
-  return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-}
 
 TEST_F(ConnectionReceiveTest, WhatIsNotConsumedComesAgainInFrontOfWhatArrivesLater) {
   recorder.when_data = [&](Connection&, ReceiveBuffer& in) {
@@ -157,10 +151,10 @@ TEST_F(ConnectionReceiveTest, AnAnnouncedLengthTakesNoMemory) {
   start(options);
   peer.send_all("a");
   ASSERT_TRUE(until_received(1));
-  const std::size_t before = virtual_memory_bytes();
+  const std::size_t before = virtual_bytes();
   peer.send_all("bcde");
   ASSERT_TRUE(until_received(5));
-  EXPECT_LT(virtual_memory_bytes(), before + (1 << 20));
+  EXPECT_LT(virtual_bytes(), before + (1 << 20));
 }
 
 TEST_F(ConnectionReceiveTest, ALargeExpectedFrameArrivesInOnePieceAndOneCall) {

@@ -1,6 +1,6 @@
 #include <millrace/framed_server.h>
 
-#include "support/loop_test.h"
+#include "support/framed_test.h"
 
 #include <string>
 #include <vector>
@@ -8,57 +8,7 @@
 namespace millrace::test {
 namespace {
 
-std::string frame(const std::string& payload) {
-  std::string bytes(4 + payload.size(), '\0');
-  store(reinterpret_cast<std::byte*>(bytes.data()), static_cast<std::uint32_t>(payload.size()),
-        ByteOrder::big);
-  bytes.replace(4, payload.size(), payload);
-  return bytes;
-}
-
-// A literal with NULs inside.
-template <std::size_t N>
-std::string bytes_of(const char (&literal)[N]) {
-  return std::string(literal, N - 1);
-}
-
-struct FramedServerTest : LoopTest {
-  // Keeps frames and the ways connections end.
-  FrameCallbacks keep() {
-    return {.on_frame =
-                [this](FramedConnection& c, ByteView f) {
-                  frames.emplace_back(f.text());
-                  if (when_frame) when_frame(c, f);
-                },
-            .on_bad_frame =
-                [this](FramedConnection&, const FrameError& e) {
-                  ++bad_frames;
-                  bad = e;
-                },
-            .on_close =
-                [this](FramedConnection& c, std::error_code why) {
-                  ++closed;
-                  reason = why;
-                  detail = c->close_detail();
-                }};
-  }
-
-  RawSocket connect(FramedServer& server) {
-    server.listen(SocketAddress::loopback(0));
-    return RawSocket::connect_to(server.address());
-  }
-  bool until_closed() {
-    return run_until([&] { return closed > 0; });
-  }
-
-  std::vector<std::string> frames;
-  std::function<void(FramedConnection&, ByteView)> when_frame;
-  int bad_frames = 0;
-  FrameError bad;
-  int closed = 0;
-  std::error_code reason;
-  std::string detail;
-};
+struct FramedServerTest : FramedTest {};
 
 TEST_F(FramedServerTest, SaysFarewellInAFrameWhenItDrains) {
   FrameCallbacks callbacks = keep();

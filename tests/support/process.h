@@ -14,6 +14,10 @@ namespace millrace::test {
 // What the descriptors of this process refer to, by number ("socket:[123]").
 std::map<int, std::string> open_descriptors();
 
+// Memory of this process: mapped, and really there.
+std::size_t virtual_bytes();
+std::size_t resident_bytes();
+
 // Raises the limit of open descriptors to `wanted` if it may, and says what it is then.
 std::size_t raise_descriptor_limit(std::size_t wanted);
 

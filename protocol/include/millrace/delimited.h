@@ -13,9 +13,11 @@
 #include <millrace/frame_codec.h>
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace millrace {
@@ -31,7 +33,10 @@ class Delimited {
  public:
   // Throws std::invalid_argument naming the field that makes no sense.
   explicit Delimited(DelimitedOptions options);
-  explicit Delimited(std::string delimiter);
+  // With one delimiter, and defaults. (A template, so that braces mean options.)
+  template <std::convertible_to<std::string_view> Text>
+  explicit Delimited(const Text& delimiter)
+      : Delimited(DelimitedOptions{.delimiters = {std::string(std::string_view(delimiter))}}) {}
 
   Decoded decode(ByteView input, FrameState& state) const noexcept;
 

@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 
@@ -76,6 +77,8 @@ struct Decoded {
   static Decoded skip(std::size_t bytes) noexcept { return {.status = skipped, .consumed = bytes}; }
   // With error::frame_corrupt.
   static Decoded corrupt(const char* detail, std::uint64_t announced = 0) noexcept;
+  // With error::frame_checksum.
+  static Decoded wrong_checksum(std::uint64_t announced) noexcept;
   // With error::frame_too_large.
   static Decoded too_large(std::uint64_t announced, std::uint64_t limit,
                            const char* detail = "") noexcept;
@@ -161,5 +164,21 @@ concept OpaqueFrameCodec = FrameCodec<C> &&
     requires(const C& codec, ByteView payload, FrameEdges& edges) {
   codec.wrap(payload, std::size_t{}, edges);
 };
+
+// Whether any bytes may be sent as a payload, so that a layer can put there what it makes of one.
+template <class C>
+inline constexpr bool kCarriesAnyBytes = OpaqueFrameCodec<C>;
+
+// For layers: throws std::invalid_argument when frames of `codec` begin with a header that was not
+// stripped: what the layer makes of a payload would hide it.
+template <FrameCodec C>
+void require_own_payload(const C& codec, const std::string& layer) {
+  if constexpr (requires { codec.strip_bytes() < codec.header_bytes(); }) {
+    if (codec.strip_bytes() >= codec.header_bytes()) return;
+    throw std::invalid_argument(layer + ": LengthFieldOptions::strip_bytes is " +
+                                std::to_string(codec.strip_bytes()) + ", less than the header's " +
+                                std::to_string(codec.header_bytes()));
+  }
+}
 
 }  // namespace millrace

@@ -1,6 +1,7 @@
 // All framings. Who uses one includes its header.
 #pragma once
 
+#include <millrace/checksummed.h>
 #include <millrace/delimited.h>
 #include <millrace/fixed_length.h>
 #include <millrace/frame_reader.h>
