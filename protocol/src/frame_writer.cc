@@ -6,10 +6,9 @@ namespace millrace {
 
 FrameWriter::FrameWriter(Connection& connection, const Framing& framing, std::size_t payload_bytes)
     : framing_(framing),
-      writer_(connection.writer(framing.overhead_bytes(payload_bytes) +
-                                std::max<std::size_t>(payload_bytes, 1) +
-                                FrameEdges::kLargestAfterBytes)),
-      before_(framing.overhead_bytes(payload_bytes)) {
+      before_(framing.overhead_bytes(payload_bytes)),
+      writer_(connection.writer(before_ + std::max<std::size_t>(payload_bytes, 1) +
+                                FrameEdges::kLargestAfterBytes)) {
   const std::span<std::byte> room = writer_.room();
   at_ = room.data() + before_;
   end_ = room.data() + room.size();

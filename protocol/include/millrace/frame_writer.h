@@ -100,11 +100,10 @@ class FrameWriter {
 
  private:
   void grow(std::size_t more);
-  std::span<std::byte> place(std::size_t n);
 
   const Framing& framing_;
-  SendWriter writer_;
   std::size_t before_;  // bytes kept free before the payload
+  SendWriter writer_;
   std::byte* at_;       // behind the payload
   std::byte* end_;      // of the room
   std::size_t bytes_ = 0;
