@@ -47,7 +47,7 @@ struct PythonTest : LoopTest {
   }
   // The next that it prints.
   std::size_t number_from(Program& peer) {
-    EXPECT_TRUE(run_until([&] { return peer.has_output(); }, 60s));
+    EXPECT_TRUE(run_until([&] { return peer.has_output(); }, 40s));
     std::size_t number = 0;
     std::istringstream(peer.read_line()) >> number;
     EXPECT_GT(number, 0u);
