@@ -40,8 +40,9 @@ class FrameReceiver {
 class Framing {
  public:
   Framing();  // LengthPrefix()
-  template <FrameCodec C>
-  requires(!std::same_as<C, Framing>) Framing(C codec)
+  // The order matters: whether a Framing is a FrameCodec depends on whether this is a constructor.
+  template <class C>
+  requires(!std::same_as<C, Framing> && FrameCodec<C>) Framing(C codec)
       : codec_(std::make_shared<const Of<C>>(std::move(codec))) {}
 
   // One frame as it is sent. Throws what wrap() throws.
