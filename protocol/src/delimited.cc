@@ -118,7 +118,9 @@ void Delimited::wrap(ByteView payload, FrameEdges& edges) const {
   const Match inside = find(payload, 0);
   const bool inside_early = inside.end != 0 && inside.end != (keep_delimiter_ ? payload.size() : 0);
   const Match last = find(ByteView(together), 0);
-  if (inside_early || last.end != together.size()) {
+  // A longer delimiter that the sent one ends would take the end of the payload with it.
+  const bool other = !keep_delimiter_ && last.delimiter_bytes != sent_.size();
+  if (inside_early || last.end != together.size() || other) {
     throw std::invalid_argument("frame to send with a delimiter inside, which ends at byte " +
                                 std::to_string(inside_early ? inside.end : payload.size()));
   }

@@ -114,6 +114,9 @@ HeaderBlock::HeaderBlock(HeaderBlockOptions options) : options_(std::move(option
              "what start line a body is to be sent with, nobody knows");
   options_.max_header_bytes = std::min(options_.max_header_bytes, SIZE_MAX / 4);
   options_.max_body_bytes = std::min(options_.max_body_bytes, SIZE_MAX / 4);
+  const std::size_t sent = options_.bodies_only ? head(options_.max_body_bytes).size() : 0;
+  check.that(options_.max_header_bytes >= sent, "max_header_bytes", options_.max_header_bytes,
+             "less than the " + std::to_string(sent) + " bytes of a header to be sent");
 }
 
 std::size_t HeaderBlock::largest_frame_bytes() const noexcept {
@@ -127,6 +130,7 @@ bool HeaderBlock::is_length(std::string_view name) const noexcept {
 
 // What is wrong with a header, or null.
 const char* HeaderBlock::read_lines(std::string_view head, Length& length) const noexcept {
+  if (head.find('\0') != head.npos) return "NUL in a header";
   if (options_.start_line) {
     const std::string_view line = take_line(head);
     if (line.find('\r') != line.npos) return "CR without LF in a header";
@@ -135,7 +139,6 @@ const char* HeaderBlock::read_lines(std::string_view head, Length& length) const
   bool first = true;
   for (std::string_view line = take_line(head); !line.empty(); line = take_line(head)) {
     if (line.find('\r') != line.npos) return "CR without LF in a header";
-    if (line.find('\0') != line.npos) return "NUL in a header";
     if (is_blank(line.front())) {
       if (first) return "a header that begins with white space";
       if (after_length) return "a length that goes on in the next line";
@@ -179,7 +182,7 @@ Decoded HeaderBlock::decode(ByteView input, FrameState& state) const noexcept {
   state.note = 0;
   Length length;
   if (const char* wrong = read_lines(head.substr(0, end), length)) {
-    return Decoded::corrupt(wrong, length.bytes);
+    return Decoded::corrupt(wrong);
   }
   const std::uint64_t whole = end + length.bytes;
   if (length.bytes > options_.max_body_bytes) {

@@ -79,17 +79,22 @@ Decoded Lines::decode(ByteView input, FrameState& state) const noexcept {
 }
 
 Decoded Lines::skip(ByteView input, FrameState& state) const noexcept {
-  const std::size_t searched = SearchNote(state.note).searched(input);
-  for (std::size_t at = searched; at < input.size(); ++at) {
-    at = find(input, '\n', at);
-    if (at == kNowhere) break;
-    if (end_ == LineEnd::strict_crlf && end_bytes_before(input, at) != 2) continue;
-    state.note = 0;
-    return Decoded::skip(at + 1);
-  }
-  if (searched == input.size()) return Decoded::need(input.size() + 1);
-  const std::size_t skipped = SearchNote::skip_but(longest_end_ - 1, input.size(), state);
-  return skipped > 0 ? Decoded::skip(skipped) : Decoded::need(input.size() + 1);
+  if (end_ == LineEnd::strict_crlf) return skip_strict(input, state);
+  const std::size_t lf = input.empty() ? kNowhere : find(input, '\n', 0);
+  if (lf == kNowhere) return Decoded::skip(input.size());
+  state.note = 0;
+  return Decoded::skip(lf + 1);
+}
+
+// As far as the first CR or LF, and then that: an error is at the same place however this is cut.
+Decoded Lines::skip_strict(ByteView input, FrameState& state) noexcept {
+  const std::size_t end = std::min(input.text().find_first_of("\r\n"), input.size());
+  if (end > 0 || input.empty()) return Decoded::skip(end);
+  if (!is_cr(input, 0)) return Decoded::corrupt("LF without CR");
+  if (input.size() == 1) return Decoded::need(2);
+  if (input[1] != std::byte{'\n'}) return Decoded::corrupt("CR without LF");
+  state.note = 0;
+  return Decoded::skip(2);
 }
 
 void Lines::wrap(ByteView payload, FrameEdges& edges) const {

@@ -14,6 +14,7 @@ namespace {
 // Eighteen digits: no sum of such a length and its edges can overflow.
 constexpr std::size_t kMostDigits = 18;
 constexpr std::uint64_t kLargestLength = 999'999'999'999'999'999;
+constexpr const char* kNoComma = "no comma behind the payload";
 
 }  // namespace
 
@@ -25,6 +26,11 @@ NetString::NetString(const NetStringOptions& options)
       .that(options.max_payload_bytes > 0, "max_payload_bytes", 0, "no payload fits");
 }
 
+std::size_t NetString::largest_frame_bytes() const noexcept {
+  // A length that is too large is read all the same.
+  return std::max(overhead_bytes(max_payload_bytes_) + max_payload_bytes_ + 1, kMostDigits + 1);
+}
+
 std::size_t NetString::overhead_bytes(std::size_t payload_bytes) const noexcept {
   std::size_t bytes = 2;
   for (; payload_bytes >= 10; payload_bytes /= 10) ++bytes;
@@ -32,11 +38,12 @@ std::size_t NetString::overhead_bytes(std::size_t payload_bytes) const noexcept 
 }
 
 Decoded NetString::decode(ByteView input, FrameState& state) const noexcept {
-  if (state.note != 0) return skip_rest(input, state.note);
+  if (state.note != 0) return skip(input, state);
   std::uint64_t length = 0;
   std::size_t digits = 0;
   for (;; ++digits) {
-    if (digits == input.size()) return Decoded::need(digits + (digits == 0 ? 3 : 2));
+    // Not more: the very next byte may be one that no length has.
+    if (digits == input.size()) return Decoded::need(digits + 1);
     const char c = static_cast<char>(input[digits]);
     if (c == ':' && digits > 0) break;
     if (c < '0' || c > '9') return Decoded::corrupt("a length that is not written in digits");
@@ -44,16 +51,30 @@ Decoded NetString::decode(ByteView input, FrameState& state) const noexcept {
     if (digits == kMostDigits) return Decoded::corrupt("a length of too many digits");
     length = length * 10 + static_cast<std::uint64_t>(c - '0');
   }
-  const std::uint64_t whole = digits + 1 + length + 1;
   if (length > max_payload_bytes_) {
-    return too_large(oversize_, whole, length, max_payload_bytes_, input, state.note);
+    if (oversize_ == Oversize::fail) return Decoded::too_large(length, max_payload_bytes_);
+    state.note = length + 1;
+    return Decoded::skip_oversized(length, max_payload_bytes_, digits + 1);
   }
+  const std::uint64_t whole = digits + 1 + length + 1;
   if (input.size() < whole) return Decoded::need(static_cast<std::size_t>(whole), length);
   const ByteView frame = input.first(static_cast<std::size_t>(whole));
   if (frame[frame.size() - 1] != std::byte{','}) {
-    return Decoded::corrupt("no comma behind the payload", length);
+    return Decoded::corrupt(kNoComma, length);
   }
   return Decoded::ready(frame.first(frame.size() - 1).from(digits + 1), frame.size());
+}
+
+// The payload, and then the comma for itself: an error is at the same place however this is cut.
+Decoded NetString::skip(ByteView input, FrameState& state) noexcept {
+  if (state.note == 1) {
+    if (!input.empty() && input[0] != std::byte{','}) return Decoded::corrupt(kNoComma);
+    return skip_rest(input, state.note);
+  }
+  std::uint64_t payload = state.note - 1;
+  const Decoded skipped = skip_rest(input, payload);
+  state.note = payload + 1;
+  return skipped;
 }
 
 void NetString::wrap(ByteView payload, std::size_t following, FrameEdges& edges) const {

@@ -27,6 +27,12 @@ VarintLength::VarintLength(const VarintLengthOptions& options)
   max_payload_bytes_ = static_cast<std::size_t>(std::min<std::uint64_t>(max_payload_bytes_, most));
 }
 
+std::size_t VarintLength::largest_frame_bytes() const noexcept {
+  // A length that is too large is read all the same.
+  const std::size_t largest_length = length_bits_ / 7 + 1;
+  return std::max(overhead_bytes(max_payload_bytes_) + max_payload_bytes_, largest_length);
+}
+
 std::size_t VarintLength::overhead_bytes(std::size_t payload_bytes) const noexcept {
   std::size_t bytes = 1;
   for (; payload_bytes >= 0x80; payload_bytes >>= 7) ++bytes;
@@ -47,7 +53,7 @@ Decoded VarintLength::decode_long(ByteView input, FrameState& state) const noexc
     length |= (byte & 0x7f) << shift;
     if (byte >= 0x80) continue;
     if (byte == 0 && i > 0) return Decoded::corrupt("a length with more bytes than it needs");
-    if (length > kLargestLength - 10) return Decoded::corrupt("a length beyond all bounds", length);
+    if (length > kLargestLength) return Decoded::corrupt("a length beyond all bounds", length);
     const std::uint64_t whole = i + 1 + length;
     if (length > max_payload_bytes_) {
       return too_large(oversize_, whole, length, max_payload_bytes_, input, state.note);

@@ -7,7 +7,8 @@
 //
 // The first delimiter to be complete ends the frame; of two that end at the same byte, the longer
 // one. No delimiter may be the beginning of another: which of them ended a frame would depend on
-// how the stream is cut.
+// how the stream is cut. A frame is too large once max_frame_bytes and as many as the longest
+// delimiter has have brought none, or when its delimiter shows it.
 #pragma once
 
 #include <millrace/frame_codec.h>

@@ -42,8 +42,10 @@ struct FrameError {
   std::error_code code;         // error::frame_too_large, frame_corrupt, frame_checksum, ...
   std::uint64_t announced = 0;  // the length that the frame says, in bytes; 0 if it says none (yet)
   std::uint64_t limit = 0;      // the largest allowed
-  std::uint64_t offset = 0;     // of the frame's first byte in the stream
-  const char* detail = "";      // what is wrong, where the code does not say it: "no comma ..."
+  // Of the frame's first byte in the stream. Of a frame that is being skipped: of the byte that is
+  // wrong in it, or where the stream ended.
+  std::uint64_t offset = 0;
+  const char* detail = "";  // what is wrong, where the code does not say it: "no comma ..."
 
   // "frame of 99999999 bytes announced, limit 16777216, at byte 0 of the stream"
   std::string text() const;

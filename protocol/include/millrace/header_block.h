@@ -11,8 +11,11 @@
 //   RTSP/1.0 200 OK CR LF CSeq: 1 CR LF CR LF           {.start_line = true}
 //
 // Lines end with LF or CR LF. Empty lines before a message are skipped (SIP and RTSP keep
-// connections alive with them). Two lengths in one header, or one that is no plain number, are
-// errors: where two programs disagree about a length, a message can be smuggled past one of them.
+// connections alive with them). A line that begins with a blank continues the field before it.
+// Errors are, where two programs disagree about a length and a message can be smuggled past one of
+// them: two lengths in one header; a length that is no plain number (at most 18 digits, blanks
+// around them), or that is continued; a line without a colon, or with blanks in the name before
+// it; a CR without LF; NUL.
 #pragma once
 
 #include <millrace/frame_codec.h>

@@ -6,6 +6,10 @@
 //   o n e CR LF t w o LF      LineEnd::strict_crlf: "one", then frame_corrupt, "LF without CR"
 //   o n e CR t                LineEnd::strict_crlf: frame_corrupt, "CR without LF"
 //
+// These are errors also in a line that is skipped. A line is too large once max_line_bytes and as
+// many bytes as an end may have (1 with lf, otherwise 2) have brought none, or when its end shows
+// it.
+//
 // strict_crlf is for protocols whose messages are passed on (SMTP, HTTP): where two programs
 // disagree about what ends a line, a message can be smuggled past one of them.
 #pragma once
@@ -42,6 +46,7 @@ class Lines {
  private:
   std::size_t end_bytes_before(ByteView input, std::size_t lf) const noexcept;
   Decoded skip(ByteView input, FrameState& state) const noexcept;
+  static Decoded skip_strict(ByteView input, FrameState& state) noexcept;
 
   std::size_t max_line_bytes_;
   std::size_t longest_end_;  // 1 or 2

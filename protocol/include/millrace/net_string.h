@@ -5,7 +5,9 @@
 //   0 : ,                     an empty frame
 //   5 : h e l l               incomplete, needed = 8
 //   0 5 :                     failed: frame_corrupt, a length that begins with 0
-//   5 : h e l l o !           failed: frame_corrupt, no comma
+//   5 : h e l l o !           failed: frame_corrupt, no comma; also where the frame is skipped
+//
+// A length of more than 18 digits is frame_corrupt.
 #pragma once
 
 #include <millrace/frame_codec.h>
@@ -28,15 +30,15 @@ class NetString {
   Decoded decode(ByteView input, FrameState& state) const noexcept;
 
   std::size_t max_payload_bytes() const noexcept { return max_payload_bytes_; }
-  std::size_t largest_frame_bytes() const noexcept {
-    return overhead_bytes(max_payload_bytes_) + max_payload_bytes_ + 1;
-  }
+  std::size_t largest_frame_bytes() const noexcept;
   std::size_t overhead_bytes(std::size_t payload_bytes) const noexcept;
 
   void wrap(ByteView payload, FrameEdges& edges) const { wrap(payload, 0, edges); }
   void wrap(ByteView payload, std::size_t following, FrameEdges& edges) const;
 
  private:
+  static Decoded skip(ByteView input, FrameState& state) noexcept;
+
   std::size_t max_payload_bytes_;
   Oversize oversize_;
 };

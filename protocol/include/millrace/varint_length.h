@@ -8,6 +8,8 @@
 //   80 00                     failed: frame_corrupt; 0 is written as 00, and nothing else is 0
 //   ff ff ff ff 0f            failed: frame_too_large, 4294967295 announced, limit 16777216
 //   ff ff ff ff 1f            failed: frame_corrupt, more than 32 bits
+//
+// With 64 bits, a length of 2^63 or more is frame_corrupt too.
 #pragma once
 
 #include <millrace/frame_codec.h>
@@ -41,9 +43,7 @@ class VarintLength {
   }
 
   std::size_t max_payload_bytes() const noexcept { return max_payload_bytes_; }
-  std::size_t largest_frame_bytes() const noexcept {
-    return overhead_bytes(max_payload_bytes_) + max_payload_bytes_;
-  }
+  std::size_t largest_frame_bytes() const noexcept;
   std::size_t overhead_bytes(std::size_t payload_bytes) const noexcept;
 
   void wrap(ByteView payload, FrameEdges& edges) const { wrap(payload, 0, edges); }
