@@ -1,7 +1,7 @@
 // Stands in for libFuzzer where there is none: runs a fuzz target once on every file of the folders
 // and on every file named. What the target aborts on is the file named last on standard output.
 //
-//   length_prefix_replay FILE_OR_FOLDER...
+//   length_field_replay FILE_OR_FOLDER...
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>

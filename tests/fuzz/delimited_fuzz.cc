@@ -1,0 +1,44 @@
+// Delimited, with any delimiters, against its reference.
+#include <millrace/delimited.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "framing_fuzz.h"
+#include "reference/delimited.h"
+
+using namespace millrace;
+
+namespace {
+
+// Of few different bytes, so that delimiters overlap, contain and begin one another.
+std::string delimiter(fuzz::Input& in) {
+  constexpr char kBytes[] = {'\0', ';', '|', 'a', '\n', '\xff'};
+  std::string bytes(in.byte() % std::size_t{6}, '\0');
+  for (char& c : bytes) c = kBytes[in.byte() % std::size(kBytes)];
+  return bytes;
+}
+
+bool make_sense(const std::vector<std::string>& delimiters) {
+  for (std::size_t i = 0; i < delimiters.size(); ++i) {
+    if (delimiters[i].empty()) return false;
+    for (std::size_t j = 0; j < delimiters.size(); ++j) {
+      if (i != j && delimiters[i].starts_with(delimiters[j])) return false;
+    }
+  }
+  return !delimiters.empty();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  fuzz::Input in(data, size);
+  DelimitedOptions options{
+      .max_frame_bytes = in.byte(), .keep_delimiter = in.flag(), .oversize = in.oversize()};
+  for (std::size_t i = in.byte() % 5; i > 0; --i) options.delimiters.push_back(delimiter(in));
+  const auto codec = fuzz::make<Delimited>(options);
+  if (!make_sense(options.delimiters)) fuzz::must(!codec, "ambiguous delimiters are refused");
+  if (codec) fuzz::check_framing(*codec, reference::Delimited(options), in);
+  return 0;
+}

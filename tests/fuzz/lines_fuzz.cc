@@ -1,0 +1,20 @@
+// Lines, with any options, against its reference.
+#include <millrace/lines.h>
+
+#include <cstdint>
+
+#include "framing_fuzz.h"
+#include "reference/lines.h"
+
+using namespace millrace;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  fuzz::Input in(data, size);
+  constexpr LineEnd kEnds[] = {LineEnd::any, LineEnd::lf, LineEnd::strict_crlf};
+  const LinesOptions options{.end = kEnds[in.byte() % std::size(kEnds)],
+                             .max_line_bytes = in.byte(),
+                             .oversize = in.oversize()};
+  const auto codec = fuzz::make<Lines>(options);
+  if (codec) fuzz::check_framing(*codec, reference::Lines(options), in);
+  return 0;
+}

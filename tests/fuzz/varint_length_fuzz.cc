@@ -1,0 +1,23 @@
+// VarintLength, with any options, against its reference.
+#include <millrace/varint_length.h>
+
+#include <cstdint>
+
+#include "framing_fuzz.h"
+#include "reference/varint_length.h"
+
+using namespace millrace;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  fuzz::Input in(data, size);
+  constexpr unsigned kBits[] = {32, 64, 32, 64, 32, 64, 16, 0};
+  const VarintLengthOptions options{.length_bits = kBits[in.byte() % std::size(kBits)],
+                                    .max_payload_bytes = std::size_t{in.byte()} * 3,
+                                    .oversize = in.oversize()};
+  const auto codec = fuzz::make<VarintLength>(options);
+  if (options.length_bits != 32 && options.length_bits != 64) {
+    fuzz::must(!codec, "lengths of 32 or 64 bits");
+  }
+  if (codec) fuzz::check_framing(*codec, reference::VarintLength(options), in);
+  return 0;
+}
