@@ -10,6 +10,7 @@ namespace millrace::test {
 namespace {
 
 thread_local constinit std::uint64_t taken = 0;
+thread_local constinit std::uint64_t taken_bytes = 0;
 thread_local constinit bool limited = false;
 thread_local constinit bool refused = false;
 // While limited:
@@ -26,7 +27,10 @@ void* take(std::size_t bytes, std::size_t alignment) {
       throw std::bad_alloc();
     }
   }
-  if (kernel_depth == 0) ++taken;
+  if (kernel_depth == 0) {
+    ++taken;
+    taken_bytes += bytes;
+  }
   void* at = nullptr;
   if (alignment <= alignof(std::max_align_t)) {
     at = std::malloc(bytes > 0 ? bytes : 1);
@@ -39,9 +43,12 @@ void* take(std::size_t bytes, std::size_t alignment) {
 
 }  // namespace
 
-Allocations::Allocations() noexcept : before_(taken) {}
+Allocations::Allocations() noexcept : before_(taken), bytes_before_(taken_bytes) {}
 std::uint64_t Allocations::count() const noexcept {
   return taken - before_;
+}
+std::uint64_t Allocations::bytes() const noexcept {
+  return taken_bytes - bytes_before_;
 }
 
 NoMemory::NoMemory(std::uint64_t after, std::uint64_t times) noexcept {

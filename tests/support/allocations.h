@@ -21,9 +21,11 @@ class Allocations {
  public:
   Allocations() noexcept;
   std::uint64_t count() const noexcept;
+  std::uint64_t bytes() const noexcept;  // of all of them together, also of what was given back
 
  private:
   std::uint64_t before_;
+  std::uint64_t bytes_before_;
 };
 
 // One at a time in a thread. What it does ends with it.
