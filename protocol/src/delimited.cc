@@ -113,7 +113,8 @@ void Delimited::wrap(ByteView payload, FrameEdges& edges) const {
   }
   check_payload(payload.size() - own, max_frame_bytes_);
   // One may also begin in the payload and end in the delimiter behind it.
-  std::string together(payload.from(payload.size() - std::min(payload.size(), longest_)).text());
+  const std::size_t before_tail = payload.size() - std::min(payload.size(), longest_);
+  std::string together(payload.from(before_tail).text());
   if (!keep_delimiter_) together += sent_;
   const Match inside = find(payload, 0);
   const bool inside_early = inside.end != 0 && inside.end != (keep_delimiter_ ? payload.size() : 0);
@@ -122,7 +123,7 @@ void Delimited::wrap(ByteView payload, FrameEdges& edges) const {
   const bool other = !keep_delimiter_ && last.delimiter_bytes != sent_.size();
   if (inside_early || last.end != together.size() || other) {
     throw std::invalid_argument("frame to send with a delimiter inside, which ends at byte " +
-                                std::to_string(inside_early ? inside.end : payload.size()));
+                                std::to_string(inside_early ? inside.end : before_tail + last.end));
   }
   edges.set_payload(payload);
   if (!keep_delimiter_) edges.set_after(ByteView(sent_));

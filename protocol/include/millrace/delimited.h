@@ -44,10 +44,13 @@ class Delimited {
   std::size_t largest_frame_bytes() const noexcept { return max_frame_bytes_ + longest_; }
   std::size_t overhead_bytes(std::size_t /*payload_bytes*/) const noexcept { return 0; }
 
-  // Throws std::invalid_argument for a payload that has a delimiter in it: it would be two frames.
+  // Throws std::invalid_argument for a payload that has a delimiter in it, or with the one behind
+  // it: it would be two frames, or a shorter one.
   void wrap(ByteView payload, FrameEdges& edges) const;
 
  private:
+  static DelimitedOptions just(std::string_view delimiter);
+
   struct Match {
     std::size_t end;  // behind the delimiter; 0: there is none
     std::size_t delimiter_bytes;
