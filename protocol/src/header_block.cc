@@ -93,11 +93,13 @@ struct HeaderBlock::Length {
     if (found) return "more than one length in a header";
     found = true;
     if (digits.empty() || digits.size() > kMostDigits) return "a length that is no plain number";
+    std::uint64_t number = 0;
     const auto [end, problem] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), bytes);
+        std::from_chars(digits.data(), digits.data() + digits.size(), number);
     if (problem != std::errc() || end != digits.data() + digits.size()) {
       return "a length that is no plain number";
     }
+    bytes = number;
     return nullptr;
   }
 };
@@ -134,6 +136,7 @@ const char* HeaderBlock::read_lines(std::string_view head, Length& length) const
   if (options_.start_line) {
     const std::string_view line = take_line(head);
     if (line.find('\r') != line.npos) return "CR without LF in a header";
+    if (line.find('\0') != line.npos) return "NUL in a header";
   }
   bool after_length = false;
   bool first = true;
