@@ -128,9 +128,12 @@ void LengthField::wrap(ByteView payload, std::size_t following, FrameEdges& edge
 }
 
 void LengthField::refuse(std::uint64_t whole) const {
-  throw std::length_error("frame of " + std::to_string(whole - untold_bytes_) +
-                          " bytes to send, limit " +
-                          std::to_string(max_frame_bytes_ - untold_bytes_));
+  const auto told = [this](std::uint64_t bytes) { return std::to_string(bytes - untold_bytes_); };
+  // Of the frames whose length can be written, which may be fewer than those that are allowed.
+  const std::uint64_t smallest = least_length_ + beyond_length_;
+  throw std::length_error("frame of " + told(whole) + " bytes to send, " +
+                          (whole < smallest ? "the smallest has " + told(smallest)
+                                            : "limit " + told(smallest + length_range_)));
 }
 
 LengthPrefix::LengthPrefix(const LengthPrefixOptions& options) : LengthField(options_of(options)) {
