@@ -136,7 +136,6 @@ const char* HeaderBlock::read_lines(std::string_view head, Length& length) const
   if (options_.start_line) {
     const std::string_view line = take_line(head);
     if (line.find('\r') != line.npos) return "CR without LF in a header";
-    if (line.find('\0') != line.npos) return "NUL in a header";
   }
   bool after_length = false;
   bool first = true;

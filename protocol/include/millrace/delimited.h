@@ -49,8 +49,6 @@ class Delimited {
   void wrap(ByteView payload, FrameEdges& edges) const;
 
  private:
-  static DelimitedOptions just(std::string_view delimiter);
-
   struct Match {
     std::size_t end;  // behind the delimiter; 0: there is none
     std::size_t delimiter_bytes;
