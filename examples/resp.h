@@ -7,8 +7,8 @@
 //   *1 CR LF $3 CR LF get                               incomplete, needed = 13
 //   *1 CR LF :                                         failed: frame_corrupt, "expected '$'"
 //
-// FrameState::note is how far it has looked, so that a command of many pieces costs no more than one
-// that comes at once; an error is found by the first bytes that suffice, however they are cut.
+// FrameState::note is how far it has looked, so that a command of many pieces costs no more than
+// one that comes at once; an error is found by the first bytes that suffice, however they are cut.
 #pragma once
 
 #include <millrace/frame_codec.h>
@@ -133,7 +133,8 @@ class RespCommand {
       return Decoded::too_large(0, limits_.max_inline_bytes, "too big inline request");
     }
     state.note = lf == text.npos ? text.size() : 0;
-    return lf == text.npos ? Decoded::need(text.size() + 1) : Decoded::ready(in.first(lf + 1), lf + 1);
+    return lf == text.npos ? Decoded::need(text.size() + 1)
+                           : Decoded::ready(in.first(lf + 1), lf + 1);
   }
 
   RespLimits limits_;
@@ -190,7 +191,9 @@ class RespWords {
 
   // What stands behind a backslash. Returns how many characters that were.
   std::size_t unescape(std::string_view text) {
-    const auto is_hex = [&](std::size_t i) { return std::isxdigit(static_cast<unsigned char>(text[i])) != 0; };
+    const auto is_hex = [&](std::size_t i) {
+      return std::isxdigit(static_cast<unsigned char>(text[i])) != 0;
+    };
     if (text.size() > 2 && text[0] == 'x' && is_hex(1) && is_hex(2)) {
       unsigned char value = 0;
       std::from_chars(text.data() + 1, text.data() + 3, value, 16);

@@ -1,7 +1,7 @@
-// A small key-value store that speaks the protocol of Redis: redis-cli and redis-benchmark work with
-// it. What it shows: a framing of one's own (RespCommand in resp.h), replies that are written as
-// they are, large values that are sent without a copy, and a protocol error that is told before the
-// connection is closed.
+// A small key-value store that speaks the protocol of Redis: redis-cli and redis-benchmark work
+// with it. What it shows: a framing of one's own (RespCommand in resp.h), replies that are written
+// as they are, large values that are sent without a copy, and a protocol error that is told before
+// the connection is closed.
 #include "resp.h"
 #include "serve.h"
 
@@ -32,7 +32,8 @@ SendResult send_bulk(Connection& c, const Bytes& value) {
 }
 
 SendResult send_error(Connection& c, std::string text) {
-  for (char& x : text) x = x == '\r' || x == '\n' ? ' ' : x;  // what a client said could forge replies
+  for (char& x : text)
+    x = x == '\r' || x == '\n' ? ' ' : x;  // what a client said could forge replies
   return c.send("-" + text + "\r\n");
 }
 
@@ -144,10 +145,10 @@ class Store : public FramedHandler {
 SendResult Store::run(Connection& c, Words words) {
   static constexpr std::size_t kAny = SIZE_MAX;
   static constexpr Command kCommands[] = {
-      {"get", 2, 2, &Store::get},        {"set", 3, kAny, &Store::set},
-      {"del", 2, kAny, &Store::del},     {"ping", 1, 2, &Store::ping},
-      {"echo", 2, 2, &Store::echo},      {"select", 2, 2, &Store::select},
-      {"quit", 1, kAny, &Store::quit},   {"hello", 1, kAny, &Store::hello},
+      {"get", 2, 2, &Store::get},          {"set", 3, kAny, &Store::set},
+      {"del", 2, kAny, &Store::del},       {"ping", 1, 2, &Store::ping},
+      {"echo", 2, 2, &Store::echo},        {"select", 2, 2, &Store::select},
+      {"quit", 1, kAny, &Store::quit},     {"hello", 1, kAny, &Store::hello},
       {"config", 2, kAny, &Store::config}, {"command", 1, kAny, &Store::command},
   };
   const std::string name = lower(words[0].substr(0, 16));

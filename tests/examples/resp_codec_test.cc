@@ -1,9 +1,9 @@
 // The codec of examples/resp.h, without a server.
-#include "resp.h"
-
 #include <millrace/error.h>
 #include <millrace/frame_reader.h>
 #include <millrace/framing.h>
+
+#include "resp.h"
 
 #include <chrono>
 #include <string>
@@ -98,7 +98,8 @@ INSTANTIATE_TEST_SUITE_P(
         Vector{"quote_open", "'a\n", {{{}}, "quotes"}},
         Vector{"quote_inside", "a'b'c\n", {{{}}, "quotes"}},
         Vector{"backslash_last", "\"a\\\n", {{{}}, "quotes"}},
-        Vector{"most", "*4\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$20\r\n01234567890123456789\r\n",
+        Vector{"most",
+               "*4\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$20\r\n01234567890123456789\r\n",
                {{{"a", "b", "c", "01234567890123456789"}}, ""}},
         Vector{"too_many_words", kPing + "*5\r\n", {kPinged, "invalid multibulk length", 0, 14}},
         Vector{"far_too_many_words", "*1000000000000000000\r\n", {{}, "invalid multibulk length"}},
@@ -110,14 +111,16 @@ INSTANTIATE_TEST_SUITE_P(
         Vector{"no_dollar", kPing + "*1\r\n:1\r\n", {kPinged, "expected '$'", 0, 14}},
         Vector{"negative_word", "*1\r\n$-1\r\n", {{}, "invalid bulk length"}},
         Vector{"word_too_large", "*1\r\n$21\r\n", {{}, "invalid bulk length", 21}},
-        Vector{"word_far_too_large", "*1\r\n$999999999999999999\r\n",
+        Vector{"word_far_too_large",
+               "*1\r\n$999999999999999999\r\n",
                {{}, "invalid bulk length", 999'999'999'999'999'999}},
         Vector{"command_too_large",
                "*3\r\n$20\r\n01234567890123456789\r\n$20\r\n01234567890123456789\r\n$1\r\na\r\n",
                {{}, "too big request", 65}},
         Vector{"no_end", "*1\r\n$1\r\nab\r\n", {{}, "expected CR LF"}},
         Vector{"line_that_fits", "0123456789abcde\r\n", {{{"0123456789abcde"}}, ""}},
-        Vector{"line_too_long", "ping\n0123456789abcdefg\n",
+        Vector{"line_too_long",
+               "ping\n0123456789abcdefg\n",
                {{{"ping"}}, "too big inline request", 0, 5}},
         Vector{"cut_in_count", kPing + "*", {kPinged, "truncated", 0, 14}},
         Vector{"cut_in_word", kPing + "*1\r\n$4\r\nPI", {kPinged, "truncated", 0, 14}},

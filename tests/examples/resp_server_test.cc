@@ -7,10 +7,9 @@
 #include <memory>
 #include <sstream>
 
+#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
-#include <gtest/gtest.h>
 
 namespace millrace::test {
 namespace {
@@ -90,8 +89,8 @@ TEST_F(RespServer, SaysWhatIsWrongWithACommandAndGoesOn) {
   expect(peer, command({"X\r\n+OK"}),
          "-ERR unknown command 'X  +OK', with args beginning with: \r\n");
   expect(peer, command({""}), "-ERR unknown command '', with args beginning with: \r\n");
-  for (const Strings& words : std::vector<Strings>{
-           {"GET"}, {"get", "a", "b"}, {"GET", "a", "b", "c"}}) {
+  for (const Strings& words :
+       std::vector<Strings>{{"GET"}, {"get", "a", "b"}, {"GET", "a", "b", "c"}}) {
     expect(peer, command(words), "-ERR wrong number of arguments for 'get' command\r\n");
   }
   expect(peer, command({"SET", "a"}), "-ERR wrong number of arguments for 'set' command\r\n");
@@ -348,9 +347,8 @@ const Strings kScripts = {
         command({"SET", "a", "b", "SOON"}) + command({"HELLO", "4"}),
     command({"PING"}) + command({"QUIT"}) + command({"PING"}),
     // What ends the connection.
-    "PING\r\n*x\r\n", "*1048577000000\r\n", "*1\r\n$16777217\r\n", "*1\r\n$-1\r\n",
-    "*1\r\n$x\r\n", "*01\r\n", "*1\r\n$01\r\n", "echo 'a\r\nPING\r\n", "echo \"a\"b\r\n",
-    std::string(65'537, 'x')};
+    "PING\r\n*x\r\n", "*1048577000000\r\n", "*1\r\n$16777217\r\n", "*1\r\n$-1\r\n", "*1\r\n$x\r\n",
+    "*01\r\n", "*1\r\n$01\r\n", "echo 'a\r\nPING\r\n", "echo \"a\"b\r\n", std::string(65'537, 'x')};
 
 TEST_F(RedisTools, OurRepliesAreThoseOfTheRealServerByteForByte) {
   const RedisServer redis;
