@@ -97,7 +97,7 @@ std::vector<Vector> vectors_of_lines() {
       {"FoldedAndThenALength", bodies(), "A: b\n c\nContent-Length: 1\n\nx", gives().frame("x")},
       {"AFoldedLineThatLooksLikeALength", bodies(), "A: b\n Content-Length: 5\n\n",
        gives().frame("")},
-      {"AFoldedLength", bodies(), "Content-Length: 1\n 0\n\nx", gives().corrupt(kGoesOn, 0, 1)},
+      {"AFoldedLength", bodies(), "Content-Length: 1\n 0\n\nx", gives().corrupt(kGoesOn, 0)},
       {"AFoldedLineInFront", HeaderBlock(), " A: b\n\n",
        gives().corrupt("a header that begins with white space", 0)},
       {"AFoldedStartLine", HeaderBlock({.start_line = true}), "GET\n /\n\n",
@@ -155,11 +155,11 @@ std::vector<Vector> vectors_of_lengths() {
       {"ThirtyDigits", large, only("Content-Length: " + std::string(30, '9')),
        gives().corrupt(kNotPlain, 0)},
       {"TwoOfThem", bodies(), only("Content-Length: 1\nContent-Length: 2"),
-       gives().corrupt(kTwoLengths, 0, 1)},
+       gives().corrupt(kTwoLengths, 0)},
       {"TheSameTwice", bodies(), only("Content-Length: 1\nA: b\ncontent-length: 1"),
-       gives().corrupt(kTwoLengths, 0, 1)},
+       gives().corrupt(kTwoLengths, 0)},
       {"OneAndItsAlias", sip(), "BYE\nl: 1\nContent-Length: 1\n\nx",
-       gives().corrupt(kTwoLengths, 0, 1)},
+       gives().corrupt(kTwoLengths, 0)},
   };
 }
 

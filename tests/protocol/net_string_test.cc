@@ -72,8 +72,9 @@ std::vector<Vector> vectors_of_discarding() {
   return {
       {"SkippedBetweenTwo", two, "1:a,3:xxx,1:b,",
        gives().frame("a").oversized(3, 2, 4).frame("b")},
-      // Of what is skipped only its length counts.
-      {"WhatIsSkippedIsNotLookedAt", two, "3:1:,!0:,", gives().oversized(3, 2, 0).frame("")},
+      // Of what is skipped its length counts, and its comma.
+      {"SkippedWhateverItsBytesAre", two, "3:1:,,0:,", gives().oversized(3, 2, 0).frame("")},
+      {"SkippedWithoutItsComma", two, "3:1:,!0:,", gives().oversized(3, 2, 0).corrupt(kNoComma, 5)},
       {"TheEndComesWhileSkipping", two, "3:xx", gives().oversized(3, 2, 0).left("")},
       {"TheEndComesBeforeItsComma", two, "3:xxx", gives().oversized(3, 2, 0).left("")},
       {"CorruptEndsTheStreamAllTheSame", two, "3:xxx,x",
