@@ -7,6 +7,8 @@
 #include <millrace/frame_reader.h>
 #include <millrace/framing.h>
 
+#include "reference/decoder.h"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +20,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "reference/decoder.h"
 
 namespace millrace::fuzz {
 
@@ -50,16 +50,6 @@ class Input {
  private:
   std::string_view rest_;
 };
-
-// None: the options are refused.
-template <class Codec, class Options>
-std::optional<Codec> make(const Options& options) {
-  try {
-    return Codec(options);
-  } catch (const std::invalid_argument&) {
-    return std::nullopt;
-  }
-}
 
 // What the reference finds, and how much of it after so many bytes.
 struct Expected {
@@ -290,7 +280,7 @@ void check_sent_in_parts(const Codec& codec, const Reference& fresh, const std::
 }
 
 template <class Codec, class Reference>
-void check_framing(const Codec& codec, const Reference& fresh, Input& in) {
+void check_stream(const Codec& codec, const Reference& fresh, Input& in) {
   const std::size_t first = 1 + in.byte() % 32;
   const std::size_t second = 1 + in.byte() % 8;
   const std::string_view stream = in.rest();
@@ -315,6 +305,18 @@ void check_framing(const Codec& codec, const Reference& fresh, Input& in) {
     check_sent_in_parts(codec, fresh, payload, payload.size());
     check_sent_in_parts(codec, fresh, payload, std::min(second, payload.size()));
   }
+}
+
+// The rest of the input is how to cut, and the stream.
+template <class Codec, class Reference, class Options>
+void check_framing(const Options& options, Input& in) {
+  std::optional<Codec> codec;
+  try {
+    codec.emplace(options);
+  } catch (const std::invalid_argument&) {
+  }
+  must(codec.has_value() == Reference::makes_sense(options), "what makes no sense is refused");
+  if (codec) check_stream(*codec, Reference(options), in);
 }
 
 }  // namespace millrace::fuzz

@@ -1,10 +1,10 @@
 // Lines, with any options, against its reference.
 #include <millrace/lines.h>
 
-#include <cstdint>
-
 #include "framing_fuzz.h"
 #include "reference/lines.h"
+
+#include <cstdint>
 
 using namespace millrace;
 
@@ -14,7 +14,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const LinesOptions options{.end = kEnds[in.byte() % std::size(kEnds)],
                              .max_line_bytes = in.byte(),
                              .oversize = in.oversize()};
-  const auto codec = fuzz::make<Lines>(options);
-  if (codec) fuzz::check_framing(*codec, reference::Lines(options), in);
+  fuzz::check_framing<Lines, reference::Lines>(options, in);
   return 0;
 }

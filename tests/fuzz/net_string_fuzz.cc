@@ -1,10 +1,10 @@
 // NetString, with any options, against its reference.
 #include <millrace/net_string.h>
 
-#include <cstdint>
-
 #include "framing_fuzz.h"
 #include "reference/net_string.h"
+
+#include <cstdint>
 
 using namespace millrace;
 
@@ -12,7 +12,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   fuzz::Input in(data, size);
   const NetStringOptions options{.max_payload_bytes = std::size_t{in.byte()} * 4,
                                  .oversize = in.oversize()};
-  const auto codec = fuzz::make<NetString>(options);
-  if (codec) fuzz::check_framing(*codec, reference::NetString(options), in);
+  fuzz::check_framing<NetString, reference::NetString>(options, in);
   return 0;
 }

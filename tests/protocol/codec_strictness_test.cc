@@ -102,7 +102,8 @@ TEST(CodecStrictness, APayloadWhoseEndWouldJoinTheDelimiterToAnotherIsNotSent) {
 }
 
 TEST(CodecStrictness, ALengthOfAHeaderThatIsCorruptIsNotAnnounced) {
-  for (const char* header : {"Content-Length: 12x\n\n", "Content-Length: 1\nContent-Length: 1\n\n"}) {
+  for (const char* header :
+       {"Content-Length: 12x\n\n", "Content-Length: 1\nContent-Length: 1\n\n"}) {
     const Found found = found_in(HeaderBlock(), header, 100);
     ASSERT_TRUE(found.error);
     EXPECT_EQ(found.error->code, error::frame_corrupt);
@@ -128,8 +129,8 @@ TEST(CodecStrictness, NulIsCorruptInAStartLineToo) {
 }
 
 TEST(CodecStrictness, ALengthThatMemoryCanHaveIsTooLargeAndNotCorrupt) {
-  const Found found = found_in(VarintLength({.length_bits = 64}),
-                               "\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 100);
+  const Found found =
+      found_in(VarintLength({.length_bits = 64}), "\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 100);
   ASSERT_TRUE(found.error);
   EXPECT_EQ(found.error->code, error::frame_too_large);
   EXPECT_EQ(found.error->announced, std::uint64_t{INT64_MAX});

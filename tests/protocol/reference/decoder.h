@@ -29,12 +29,12 @@ struct Event {
   enum Kind { frame, oversized, failed };
 
   Kind kind = frame;
-  std::string bytes = {};        // frame
-  std::uint64_t consumed = 0;    // frame: of the stream, when it is delivered
-  std::error_code code = {};     // oversized, failed
-  std::uint64_t announced = 0;   // oversized, failed
-  std::uint64_t limit = 0;       // oversized, failed
-  std::uint64_t offset = 0;      // oversized, failed: where the frame begins
+  std::string bytes = {};       // frame
+  std::uint64_t consumed = 0;   // frame: of the stream, when it is delivered
+  std::error_code code = {};    // oversized, failed
+  std::uint64_t announced = 0;  // oversized, failed
+  std::uint64_t limit = 0;      // oversized, failed
+  std::uint64_t offset = 0;     // oversized, failed: where the frame begins
 
   friend bool operator==(const Event&, const Event&) = default;
 };
@@ -76,8 +76,7 @@ class Decoder {
   virtual void take(char c) = 0;
 
   void deliver(std::string bytes) {
-    events_.push_back(
-        {.kind = Event::frame, .bytes = std::move(bytes), .consumed = position_});
+    events_.push_back({.kind = Event::frame, .bytes = std::move(bytes), .consumed = position_});
     next_frame();
   }
   // Of the frame that the last byte belongs to.

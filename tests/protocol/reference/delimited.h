@@ -3,17 +3,27 @@
 
 #include <millrace/delimited.h>
 
+#include "reference/decoder.h"
+
 #include <algorithm>
 #include <optional>
 #include <string>
-
-#include "reference/decoder.h"
 
 namespace millrace::reference {
 
 class Delimited : public Decoder {
  public:
   explicit Delimited(const DelimitedOptions& options) : o_(options) {}
+
+  static bool makes_sense(const DelimitedOptions& o) {
+    for (std::size_t i = 0; i < o.delimiters.size(); ++i) {
+      if (o.delimiters[i].empty()) return false;
+      for (std::size_t j = 0; j < o.delimiters.size(); ++j) {
+        if (i != j && o.delimiters[i].starts_with(o.delimiters[j])) return false;
+      }
+    }
+    return !o.delimiters.empty() && o.max_frame_bytes > 0;
+  }
 
   bool inside_frame() const override { return !frame_.empty(); }
   bool skipping() const override { return skipping_; }

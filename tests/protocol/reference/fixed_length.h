@@ -3,16 +3,18 @@
 
 #include <millrace/fixed_length.h>
 
+#include "reference/decoder.h"
+
 #include <optional>
 #include <string>
-
-#include "reference/decoder.h"
 
 namespace millrace::reference {
 
 class FixedLength : public Decoder {
  public:
   explicit FixedLength(std::size_t frame_bytes) : frame_bytes_(frame_bytes) {}
+
+  static bool makes_sense(std::size_t frame_bytes) { return frame_bytes > 0; }
 
   bool inside_frame() const override { return !frame_.empty(); }
   std::uint64_t announced() const override { return frame_bytes_; }

@@ -3,17 +3,27 @@
 
 #include <millrace/header_block.h>
 
+#include "reference/decoder.h"
+
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "reference/decoder.h"
 
 namespace millrace::reference {
 
 class HeaderBlock : public Decoder {
  public:
   explicit HeaderBlock(const HeaderBlockOptions& options) : o_(options) {}
+
+  static bool makes_sense(const HeaderBlockOptions& o) {
+    if (!is_name(o.length_field) || (!o.length_alias.empty() && !is_name(o.length_alias))) {
+      return false;
+    }
+    if (o.max_header_bytes < 2) return false;
+    if (!o.bodies_only) return true;
+    // No start line is known that a body could be sent with.
+    return !o.start_line && head(o, o.max_body_bytes).size() <= o.max_header_bytes;
+  }
 
   bool inside_frame() const override { return !header_.empty(); }
   bool skipping() const override { return skipping_; }
@@ -22,10 +32,7 @@ class HeaderBlock : public Decoder {
   }
 
   std::optional<std::string> wire(const std::string& payload) const {
-    const std::string sent =
-        o_.bodies_only
-            ? o_.length_field + ": " + std::to_string(payload.size()) + "\r\n\r\n" + payload
-            : payload;
+    const std::string sent = o_.bodies_only ? head(o_, payload.size()) + payload : payload;
     HeaderBlock peer(o_);
     peer.feed(sent);
     if (peer.events().size() != 1 || peer.events()[0].kind != Event::frame) return std::nullopt;
@@ -35,6 +42,10 @@ class HeaderBlock : public Decoder {
   std::string arrival(const std::string& payload) const { return payload; }
 
  private:
+  static std::string head(const HeaderBlockOptions& o, std::size_t body_bytes) {
+    return o.length_field + ": " + std::to_string(body_bytes) + "\r\n\r\n";
+  }
+
   void take(char c) override {
     if (!header_complete_) {
       take_header(c);
@@ -108,7 +119,7 @@ class HeaderBlock : public Decoder {
   static bool is_name(const std::string& name) {
     if (name.empty()) return false;
     for (const char c : name) {
-      if (c <= ' ' || c == 127) return false;
+      if (c <= ' ' || c == 127 || c == ':') return false;
     }
     return true;
   }

@@ -4,11 +4,11 @@
 #include <millrace/length_field.h>
 #include <millrace/length_prefix.h>
 
+#include "reference/decoder.h"
+
 #include <algorithm>
 #include <optional>
 #include <string>
-
-#include "reference/decoder.h"
 
 namespace millrace::reference {
 
@@ -22,6 +22,19 @@ class LengthField : public Decoder {
     o_.oversize = options.oversize;
     const Wide payload = std::min<Wide>(options.max_payload_bytes, largest_length());
     o_.max_frame_bytes = static_cast<std::size_t>(payload + options.width_bytes);
+  }
+
+  static bool makes_sense(const LengthPrefixOptions& o) {
+    return is_width(o.width_bytes) && o.max_payload_bytes > 0;
+  }
+  // There must be a length with which a frame is neither too small nor too large.
+  static bool makes_sense(const LengthFieldOptions& o) {
+    if (!is_width(o.width_bytes)) return false;
+    const LengthField some(o);
+    const Wide least = std::max(some.least_frame(), some.more_than_length());
+    const Wide most = std::min(static_cast<Wide>(o.max_frame_bytes),
+                               some.largest_length() + some.more_than_length());
+    return least <= most;
   }
 
   std::size_t header_in_payload() const override {
@@ -51,6 +64,10 @@ class LengthField : public Decoder {
 
  private:
   std::size_t header_bytes() const { return o_.offset_bytes + o_.width_bytes; }
+  Wide least_frame() const { return static_cast<Wide>(std::max(header_bytes(), o_.strip_bytes)); }
+  static bool is_width(unsigned bytes) {
+    return bytes == 1 || bytes == 2 || bytes == 3 || bytes == 4 || bytes == 8;
+  }
   // The lengths of 8 bytes that are no std::int64_t are an error.
   Wide largest_length() const {
     if (o_.width_bytes == 8) return std::numeric_limits<std::int64_t>::max();
@@ -95,8 +112,7 @@ class LengthField : public Decoder {
     }
     if (length > largest_length()) return fail_corrupt(length);
     whole_ = length + more_than_length();
-    const auto least = static_cast<Wide>(std::max(header_bytes(), o_.strip_bytes));
-    if (whole_ < least) return fail_corrupt(length);
+    if (whole_ < least_frame()) return fail_corrupt(length);
     if (whole_ <= static_cast<Wide>(o_.max_frame_bytes)) return;
     if (o_.oversize == Oversize::fail) return fail_too_large(told(whole_), limit());
     tell_oversized(told(whole_), limit());

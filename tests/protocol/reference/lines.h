@@ -3,16 +3,18 @@
 
 #include <millrace/lines.h>
 
+#include "reference/decoder.h"
+
 #include <optional>
 #include <string>
-
-#include "reference/decoder.h"
 
 namespace millrace::reference {
 
 class Lines : public Decoder {
  public:
   explicit Lines(const LinesOptions& options) : o_(options) {}
+
+  static bool makes_sense(const LinesOptions& o) { return o.max_line_bytes > 0; }
 
   bool inside_frame() const override { return !line_.empty(); }
   bool skipping() const override { return skipping_; }

@@ -3,16 +3,18 @@
 
 #include <millrace/net_string.h>
 
+#include "reference/decoder.h"
+
 #include <optional>
 #include <string>
-
-#include "reference/decoder.h"
 
 namespace millrace::reference {
 
 class NetString : public Decoder {
  public:
   explicit NetString(const NetStringOptions& options) : o_(options) {}
+
+  static bool makes_sense(const NetStringOptions& o) { return o.max_payload_bytes > 0; }
 
   bool inside_frame() const override { return !digits_.empty(); }
   bool skipping() const override { return skipping_; }

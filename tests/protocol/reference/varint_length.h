@@ -3,16 +3,20 @@
 
 #include <millrace/varint_length.h>
 
+#include "reference/decoder.h"
+
 #include <optional>
 #include <string>
-
-#include "reference/decoder.h"
 
 namespace millrace::reference {
 
 class VarintLength : public Decoder {
  public:
   explicit VarintLength(const VarintLengthOptions& options) : o_(options) {}
+
+  static bool makes_sense(const VarintLengthOptions& o) {
+    return (o.length_bits == 32 || o.length_bits == 64) && o.max_payload_bytes > 0;
+  }
 
   bool inside_frame() const override { return length_bytes_ > 0 || left_to_skip_ > 0; }
   bool skipping() const override { return left_to_skip_ > 0; }
