@@ -19,10 +19,10 @@ using Tick = TimerWheel::Tick;
 constexpr std::size_t kNodes = 250;
 constexpr int kOperations = 40'000;  // for each of the seeds
 
-struct Node : TimerNode {
-  explicit Node(std::size_t n) : number(n) {}
+struct ModelNode : TimerNode {
+  explicit ModelNode(std::size_t n) : number(n) {}
   void handle_timer() override {}
-  void move_from(Node& other) { take_place_of(other); }
+  void move_from(ModelNode& other) { take_place_of(other); }
   std::size_t number;
 };
 
@@ -33,7 +33,7 @@ class TimerWheelModel : public ::testing::TestWithParam<unsigned> {
     const Tick starts[] = {0, 0x00fe'ffff'ff00, TimerWheel::kMaxTick - 5'000'000};
     now = starts[GetParam() % std::size(starts)];
     wheel = std::make_unique<TimerWheel>(now);
-    for (std::size_t i = 0; i < kNodes; ++i) nodes.push_back(std::make_unique<Node>(i));
+    for (std::size_t i = 0; i < kNodes; ++i) nodes.push_back(std::make_unique<ModelNode>(i));
     entries.resize(kNodes, model.end());
     moved_later.resize(kNodes, false);
   }
@@ -70,7 +70,7 @@ class TimerWheelModel : public ::testing::TestWithParam<unsigned> {
   }
 
   void relocate(std::size_t i) {
-    auto other = std::make_unique<Node>(i);
+    auto other = std::make_unique<ModelNode>(i);
     other->move_from(*nodes[i]);
     EXPECT_FALSE(nodes[i]->active());
     EXPECT_EQ(other->active(), active(i));
@@ -105,7 +105,7 @@ class TimerWheelModel : public ::testing::TestWithParam<unsigned> {
     }
     std::size_t next_place = 0;
     while (TimerNode* popped = wheel->pop_due()) {
-      const std::size_t i = static_cast<Node*>(popped)->number;
+      const std::size_t i = static_cast<ModelNode*>(popped)->number;
       ASSERT_EQ(popped, nodes[i].get());
       ASSERT_EQ(expected.erase(i), 1u) << "timer " << i << " is not due at " << now;
       if (!moved_later[i]) {
@@ -176,7 +176,7 @@ class TimerWheelModel : public ::testing::TestWithParam<unsigned> {
 
   std::mt19937_64 random;
   Tick now;
-  std::vector<std::unique_ptr<Node>> nodes;
+  std::vector<std::unique_ptr<ModelNode>> nodes;
   std::unique_ptr<TimerWheel> wheel;       // goes first: a test that fails leaves timers active
   std::multimap<Tick, std::size_t> model;  // of equal deadlines, the one started first is first
   std::vector<std::multimap<Tick, std::size_t>::iterator> entries;

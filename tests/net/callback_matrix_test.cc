@@ -47,15 +47,15 @@ enum class Act {
   kCount
 };
 
-constexpr const char* kPlaces[] = {"OnOpen",  "OnData", "OnDrained",  "OnPeerEnd",   "OnDrain",
-                                   "OnClose", "Timer",  "PostedTask", "DeferredTask"};
-constexpr const char* kActs[] = {
+constexpr const char* kPlaceNames[] = {"OnOpen",  "OnData", "OnDrained",  "OnPeerEnd",   "OnDrain",
+                                       "OnClose", "Timer",  "PostedTask", "DeferredTask"};
+constexpr const char* kActNames[] = {
     "Close",       "CloseWithReason", "Abort",        "End",       "EndThenClose", "SendLittle",
     "SendMuch",    "SendAndFlush",    "SendAndAbort", "Writer",    "Pause",        "Resume",
     "PauseResume", "SwitchHandler",   "Context",      "Destroy",   "Drain",        "StopAccepting",
     "CloseAll",    "AbortAll",        "StopLoop",     "PostTasks", "Timers",       "Throw"};
-static_assert(std::size(kPlaces) == static_cast<std::size_t>(Place::kCount));
-static_assert(std::size(kActs) == static_cast<std::size_t>(Act::kCount));
+static_assert(std::size(kPlaceNames) == static_cast<std::size_t>(Place::kCount));
+static_assert(std::size(kActNames) == static_cast<std::size_t>(Act::kCount));
 
 class CallbackMatrixTest : public OnePeerTest,
                            public ::testing::WithParamInterface<std::tuple<int, int>> {
@@ -273,8 +273,9 @@ INSTANTIATE_TEST_SUITE_P(All, CallbackMatrixTest,
                          ::testing::Combine(::testing::Range(0, static_cast<int>(Place::kCount)),
                                             ::testing::Range(0, static_cast<int>(Act::kCount))),
                          [](const auto& test) {
-                           return std::string(kActs[static_cast<int>(std::get<1>(test.param))]) +
-                                  "Inside" + kPlaces[static_cast<int>(std::get<0>(test.param))];
+                           return std::string(
+                                      kActNames[static_cast<int>(std::get<1>(test.param))]) +
+                                  "Inside" + kPlaceNames[static_cast<int>(std::get<0>(test.param))];
                          });
 
 }  // namespace

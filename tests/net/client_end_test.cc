@@ -257,16 +257,17 @@ TEST_F(ClientEndTest, TheConnectingSocketIsClosedOnceWhateverCloseSays) {
 }
 
 // What a client is told, inside which of its callbacks, and whether it would reconnect.
-enum class Act { destroy, close };
-enum class Where { open, data, drained, peer_end, close, connect_failed };
+enum class ClientAct { destroy, close };
+enum class ClientCallback { open, data, drained, peer_end, close, connect_failed };
 
-class ClientActTest : public ClientEndTest,
-                      public ::testing::WithParamInterface<std::tuple<Act, Where, bool>> {
+class ClientActTest
+    : public ClientEndTest,
+      public ::testing::WithParamInterface<std::tuple<ClientAct, ClientCallback, bool>> {
  protected:
-  void act_at(Where here) {
-    if (acted || here != std::get<Where>(GetParam())) return;
+  void act_at(ClientCallback here) {
+    if (acted || here != std::get<ClientCallback>(GetParam())) return;
     acted = true;
-    if (std::get<Act>(GetParam()) == Act::destroy) {
+    if (std::get<ClientAct>(GetParam()) == ClientAct::destroy) {
       client.reset();
     } else {
       client->close();
@@ -276,7 +277,7 @@ class ClientActTest : public ClientEndTest,
 };
 
 TEST_P(ClientActTest, EndsItForGood) {
-  const Where where = std::get<Where>(GetParam());
+  const ClientCallback where = std::get<ClientCallback>(GetParam());
   ClientOptions options = std::get<bool>(GetParam()) ? reconnecting() : ClientOptions();
   options.reconnect.first_delay = 1ms;
   options.reconnect.longest_delay = 1ms;
@@ -287,39 +288,39 @@ TEST_P(ClientActTest, EndsItForGood) {
                                                   [&](Connection& c) {
                                                     recorder.on_open(c);
                                                     c.send("hello");
-                                                    act_at(Where::open);
+                                                    act_at(ClientCallback::open);
                                                   },
                                               .on_data =
                                                   [&](Connection& c, ReceiveBuffer& in) {
                                                     recorder.on_data(c, in);
-                                                    act_at(Where::data);
+                                                    act_at(ClientCallback::data);
                                                   },
                                               .on_drained =
                                                   [&](Connection& c) {
                                                     recorder.on_drained(c);
-                                                    act_at(Where::drained);
+                                                    act_at(ClientCallback::drained);
                                                   },
                                               .on_peer_end =
                                                   [&](Connection& c) {
-                                                    act_at(Where::peer_end);
+                                                    act_at(ClientCallback::peer_end);
                                                     c.close();
                                                   },
                                               .on_close =
                                                   [&](Connection& c, std::error_code why) {
                                                     recorder.on_close(c, why);
-                                                    act_at(Where::close);
+                                                    act_at(ClientCallback::close);
                                                   },
                                               .on_connect_failed =
                                                   [&](std::error_code) {
                                                     ++failed;
-                                                    act_at(Where::connect_failed);
+                                                    act_at(ClientCallback::connect_failed);
                                                   }},
                                     options);
   const ClosedPort nobody;
-  client->connect(where == Where::connect_failed ? nobody.address() : listener.address());
-  if (where != Where::connect_failed) {
+  client->connect(where == ClientCallback::connect_failed ? nobody.address() : listener.address());
+  if (where != ClientCallback::connect_failed) {
     RawSocket peer = listener.accept();
-    if (where != Where::drained && where != Where::open) {
+    if (where != ClientCallback::drained && where != ClientCallback::open) {
       ASSERT_TRUE(run_until([&] { return recorder.opened == 1; }));
     }
     peer.send_all("welcome");
@@ -331,14 +332,15 @@ TEST_P(ClientActTest, EndsItForGood) {
   Faults faults;
   run_for(20ms);
   EXPECT_EQ(faults.count(Call::connect), 0u) << "it tries again";
-  EXPECT_EQ(recorder.opened, where == Where::connect_failed ? 0 : 1);
-  EXPECT_EQ(failed, where == Where::connect_failed ? 1 : 0);
+  EXPECT_EQ(recorder.opened, where == ClientCallback::connect_failed ? 0 : 1);
+  EXPECT_EQ(failed, where == ClientCallback::connect_failed ? 1 : 0);
   if (client) {
     EXPECT_EQ(client->state(), State::idle);
   }
 }
 
-std::string act_name(const ::testing::TestParamInfo<std::tuple<Act, Where, bool>>& test) {
+std::string client_act_name(
+    const ::testing::TestParamInfo<std::tuple<ClientAct, ClientCallback, bool>>& test) {
   constexpr const char* kActs[] = {"Destroy", "Close"};
   constexpr const char* kPlaces[] = {"OnOpen",    "OnData",  "OnDrained",
                                      "OnPeerEnd", "OnClose", "OnConnectFailed"};
@@ -347,13 +349,14 @@ std::string act_name(const ::testing::TestParamInfo<std::tuple<Act, Where, bool>
          (reconnect ? "WouldReconnect" : "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Inside, ClientActTest,
-                         ::testing::Combine(::testing::Values(Act::destroy, Act::close),
-                                            ::testing::Values(Where::open, Where::data,
-                                                              Where::drained, Where::peer_end,
-                                                              Where::close, Where::connect_failed),
-                                            ::testing::Bool()),
-                         act_name);
+INSTANTIATE_TEST_SUITE_P(
+    Inside, ClientActTest,
+    ::testing::Combine(::testing::Values(ClientAct::destroy, ClientAct::close),
+                       ::testing::Values(ClientCallback::open, ClientCallback::data,
+                                         ClientCallback::drained, ClientCallback::peer_end,
+                                         ClientCallback::close, ClientCallback::connect_failed),
+                       ::testing::Bool()),
+    client_act_name);
 
 TEST_F(ClientEndTest, InsideOnConnectFailedItMayConnectAnew) {
   int failed = 0;

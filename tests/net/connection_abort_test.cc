@@ -98,10 +98,19 @@ TEST_F(ConnectionAbortTest, AbortWhileTheQueueIsBeingClosedCutsItShort) {
   EXPECT_EQ(recorder.reasons[0], error::aborted);
 }
 
-enum class State { fresh, queued, blocked, paused, ended, peer_ended, closing, closing_blocked };
+enum class ConnectionState {
+  fresh,
+  queued,
+  blocked,
+  paused,
+  ended,
+  peer_ended,
+  closing,
+  closing_blocked
+};
 enum class Ending { none, end, close, abort };
 
-void PrintTo(State state, std::ostream* out) {
+void PrintTo(ConnectionState state, std::ostream* out) {
   static const char* const names[] = {"fresh", "queued",     "blocked", "paused",
                                       "ended", "peer_ended", "closing", "closing_blocked"};
   *out << names[static_cast<int>(state)];
@@ -111,24 +120,26 @@ void PrintTo(Ending ending, std::ostream* out) {
   *out << names[static_cast<int>(ending)];
 }
 
-struct ConnectionEndingTest : OnePeerTest,
-                              ::testing::WithParamInterface<std::tuple<State, Ending, Ending>> {
-  void bring_into(State state) {
+struct ConnectionEndingTest
+    : OnePeerTest,
+      ::testing::WithParamInterface<std::tuple<ConnectionState, Ending, Ending>> {
+  void bring_into(ConnectionState state) {
     recorder.when_peer_end = [](Connection&) {};
-    const bool blocked = state == State::blocked || state == State::closing_blocked;
+    const bool blocked =
+        state == ConnectionState::blocked || state == ConnectionState::closing_blocked;
     start_with_small_buffers();
     Connection& c = connection();
     if (blocked) c.send(pattern(100'000));
-    if (state == State::closing || state == State::closing_blocked) c.close();
-    if (state == State::paused) c.pause_reading();
-    if (state == State::ended) c.end();
-    if (state == State::peer_ended) {
+    if (state == ConnectionState::closing || state == ConnectionState::closing_blocked) c.close();
+    if (state == ConnectionState::paused) c.pause_reading();
+    if (state == ConnectionState::ended) c.end();
+    if (state == ConnectionState::peer_ended) {
       peer.end();
       EXPECT_TRUE(run_until([&] { return recorder.peer_ended == 1; }));
     }
     run_for(5ms);
     EXPECT_EQ(c.queued_bytes() > 0, blocked);
-    if (state == State::queued) c.send("not sent yet");
+    if (state == ConnectionState::queued) c.send("not sent yet");
   }
   static void apply(Connection& c, Ending ending) {
     if (ending == Ending::end) c.end();
@@ -147,7 +158,8 @@ TEST_P(ConnectionEndingTest, OnCloseComesOnceWithTheRightReason) {
   EXPECT_EQ(recorder.events.size(), before) << "a callback from inside";
   const bool aborted = first == Ending::abort || second == Ending::abort;
   EXPECT_EQ(c.is_open(), first != Ending::close && second != Ending::close && !aborted &&
-                             state != State::closing && state != State::closing_blocked);
+                             state != ConnectionState::closing &&
+                             state != ConnectionState::closing_blocked);
   // The peer takes everything, then ends.
   std::string got;
   run_until([&] {
@@ -156,11 +168,12 @@ TEST_P(ConnectionEndingTest, OnCloseComesOnceWithTheRightReason) {
   });
   if (aborted) {
     // A peer that has seen our FIN before is not told of the reset by reading.
-    const bool fin_sent = state == State::ended || state == State::closing;
+    const bool fin_sent = state == ConnectionState::ended || state == ConnectionState::closing;
     EXPECT_EQ(peer.last_error(), fin_sent ? 0 : ECONNRESET);
   } else {
-    const bool blocked = state == State::blocked || state == State::closing_blocked;
-    EXPECT_EQ(got.size(), blocked ? 100'000 : state == State::queued ? 12u : 0u);
+    const bool blocked =
+        state == ConnectionState::blocked || state == ConnectionState::closing_blocked;
+    EXPECT_EQ(got.size(), blocked ? 100'000 : state == ConnectionState::queued ? 12u : 0u);
   }
   peer.close();
   ASSERT_TRUE(until_closed());
@@ -171,9 +184,11 @@ TEST_P(ConnectionEndingTest, OnCloseComesOnceWithTheRightReason) {
 
 INSTANTIATE_TEST_SUITE_P(
     EveryStateAndTwoEndings, ConnectionEndingTest,
-    ::testing::Combine(::testing::Values(State::fresh, State::queued, State::blocked, State::paused,
-                                         State::ended, State::peer_ended, State::closing,
-                                         State::closing_blocked),
+    ::testing::Combine(::testing::Values(ConnectionState::fresh, ConnectionState::queued,
+                                         ConnectionState::blocked, ConnectionState::paused,
+                                         ConnectionState::ended, ConnectionState::peer_ended,
+                                         ConnectionState::closing,
+                                         ConnectionState::closing_blocked),
                        ::testing::Values(Ending::end, Ending::close, Ending::abort),
                        ::testing::Values(Ending::none, Ending::end, Ending::close, Ending::abort)),
     [](const auto& test) {

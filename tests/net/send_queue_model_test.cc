@@ -10,9 +10,9 @@
 namespace millrace::test {
 namespace {
 
-class Model {
+class SendQueueModel {
  public:
-  Model(std::uint64_t seed, StreamPair::Kind kind) : random_(seed), pair_(kind) {}
+  SendQueueModel(std::uint64_t seed, StreamPair::Kind kind) : random_(seed), pair_(kind) {}
 
   void step() {
     switch (random_.below(16)) {
@@ -182,7 +182,7 @@ class Model {
 void run(StreamPair::Kind kind) {
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    Model model(seed, kind);
+    SendQueueModel model(seed, kind);
     for (int step = 0; step < 400 && !::testing::Test::HasFailure(); ++step) model.step();
     if (::testing::Test::HasFailure()) return model.clear();
     if (seed % 4 == 0) {

@@ -211,23 +211,23 @@ TEST_F(ServerEndTest, BeforeTheLoopHasRunConnectionsThatWaitAreReset) {
 }
 
 // What a server is told, inside which of its callbacks.
-enum class Act { destroy, stop_accepting, drain, listen };
-enum class Where { open, data, drained, peer_end, close };
+enum class ServerAct { destroy, stop_accepting, drain, listen };
+enum class ServerCallback { open, data, drained, peer_end, close };
 
 class ServerActTest : public ServerEndTest,
-                      public ::testing::WithParamInterface<std::tuple<Act, Where>> {
+                      public ::testing::WithParamInterface<std::tuple<ServerAct, ServerCallback>> {
  protected:
   void act() {
     if (acted || !server) return;
     acted = true;
-    switch (std::get<Act>(GetParam())) {
-      case Act::destroy:
+    switch (std::get<ServerAct>(GetParam())) {
+      case ServerAct::destroy:
         return server.reset();
-      case Act::stop_accepting:
+      case ServerAct::stop_accepting:
         return server->stop_accepting();
-      case Act::drain:
+      case ServerAct::drain:
         return server->drain(50ms, [this](DrainResult) { drained = true; });
-      case Act::listen:
+      case ServerAct::listen:
         return server->listen(SocketAddress::loopback(0));
     }
   }
@@ -243,22 +243,22 @@ TEST_P(ServerActTest, EveryConnectionEndsOnceAndNothingIsLost) {
   server = std::make_unique<Server>(loop(), recorder, options);
   server->listen(SocketAddress::loopback(0));
   address = server->address();
-  const Where where = std::get<Where>(GetParam());
-  const auto at = [this, where](Where here) {
+  const ServerCallback where = std::get<ServerCallback>(GetParam());
+  const auto at = [this, where](ServerCallback here) {
     if (here == where) act();
   };
-  recorder.when_open = [&](Connection&) { at(Where::open); };
+  recorder.when_open = [&](Connection&) { at(ServerCallback::open); };
   recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
     c.send(in.view());
     in.consume_all();
-    at(Where::data);
+    at(ServerCallback::data);
   };
-  recorder.when_drained = [&](Connection&) { at(Where::drained); };
+  recorder.when_drained = [&](Connection&) { at(ServerCallback::drained); };
   recorder.when_peer_end = [&](Connection& c) {
-    at(Where::peer_end);
+    at(ServerCallback::peer_end);
     c.close();
   };
-  recorder.when_close = [&](Connection&, std::error_code) { at(Where::close); };
+  recorder.when_close = [&](Connection&, std::error_code) { at(ServerCallback::close); };
 
   peers = connect_peers(address, 4);
   for (RawSocket& peer : peers) peer.send_all("hello");
@@ -266,11 +266,11 @@ TEST_P(ServerActTest, EveryConnectionEndsOnceAndNothingIsLost) {
   ASSERT_TRUE(run_until([&] {
     return acted && recorder.opened == recorder.closed && (recorder.opened == 4 || !accepting());
   }));
-  const Act what = std::get<Act>(GetParam());
-  if (what == Act::drain) {
+  const ServerAct what = std::get<ServerAct>(GetParam());
+  if (what == ServerAct::drain) {
     EXPECT_TRUE(run_until([&] { return drained; }));
   }
-  if (what == Act::listen) {
+  if (what == ServerAct::listen) {
     EXPECT_EQ(recorder.opened, 4);
   }
   if (server) {
@@ -278,20 +278,22 @@ TEST_P(ServerActTest, EveryConnectionEndsOnceAndNothingIsLost) {
   }
 }
 
-std::string act_name(const ::testing::TestParamInfo<std::tuple<Act, Where>>& test) {
+std::string server_act_name(
+    const ::testing::TestParamInfo<std::tuple<ServerAct, ServerCallback>>& test) {
   constexpr const char* kActs[] = {"Destroy", "StopAccepting", "Drain", "Listen"};
   constexpr const char* kPlaces[] = {"OnOpen", "OnData", "OnDrained", "OnPeerEnd", "OnClose"};
   const auto [act, where] = test.param;
   return std::string(kActs[static_cast<int>(act)]) + "In" + kPlaces[static_cast<int>(where)];
 }
 
-INSTANTIATE_TEST_SUITE_P(Inside, ServerActTest,
-                         ::testing::Combine(::testing::Values(Act::destroy, Act::stop_accepting,
-                                                              Act::drain, Act::listen),
-                                            ::testing::Values(Where::open, Where::data,
-                                                              Where::drained, Where::peer_end,
-                                                              Where::close)),
-                         act_name);
+INSTANTIATE_TEST_SUITE_P(
+    Inside, ServerActTest,
+    ::testing::Combine(::testing::Values(ServerAct::destroy, ServerAct::stop_accepting,
+                                         ServerAct::drain, ServerAct::listen),
+                       ::testing::Values(ServerCallback::open, ServerCallback::data,
+                                         ServerCallback::drained, ServerCallback::peer_end,
+                                         ServerCallback::close)),
+    server_act_name);
 
 #ifndef NDEBUG
 using ServerDeathTest = ServerEndTest;

@@ -17,17 +17,12 @@
 namespace millrace::test {
 namespace {
 
-void echo(Connection& c, ReceiveBuffer& in) {
-  c.send(in.view());
-  in.consume_all();
-}
-
 struct ServerHandlersTest : LoopTest {
   const SocketAddress any_port = SocketAddress::loopback(0);
 };
 
 TEST_F(ServerHandlersTest, OneHandlerServesAllConnections) {
-  recorder.when_data = echo;
+  recorder.when_data = send_back;
   Server server(loop(), recorder);
   server.listen(any_port);
   auto peers = connect_peers(server.address(), 3);
@@ -41,7 +36,7 @@ struct MortalHandler : ConnectionHandler {
   explicit MortalHandler(std::vector<std::string>& e) : events(e) {}
   ~MortalHandler() override { events.push_back("destroyed"); }
   void on_open(Connection&) override { events.push_back("open"); }
-  void on_data(Connection& c, ReceiveBuffer& in) override { echo(c, in); }
+  void on_data(Connection& c, ReceiveBuffer& in) override { send_back(c, in); }
   void on_close(Connection&, std::error_code) override { events.push_back("close"); }
   std::vector<std::string>& events;
 };
@@ -65,7 +60,7 @@ TEST_F(ServerHandlersTest, LambdasServeLikeAHandler) {
                          .on_data =
                              [&](Connection& c, ReceiveBuffer& in) {
                                events.push_back("data");
-                               echo(c, in);
+                               send_back(c, in);
                              },
                          .on_drained = [&](Connection&) { events.push_back("drained"); },
                          .on_peer_end =
@@ -148,7 +143,7 @@ TEST_F(ServerHandlersTest, AFactoryThatThrowsCostsThatConnectionOnly) {
   Server server(loop(), [&]() -> std::unique_ptr<ConnectionHandler> {
     if (++calls == 2) throw std::runtime_error("no handler");
     auto handler = std::make_unique<Recorder>();
-    handler->when_data = echo;
+    handler->when_data = send_back;
     return handler;
   });
   server.listen(any_port);

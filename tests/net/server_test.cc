@@ -15,11 +15,6 @@
 namespace millrace::test {
 namespace {
 
-void echo(Connection& c, ReceiveBuffer& in) {
-  c.send(in.view());
-  in.consume_all();
-}
-
 struct ServerTest : LoopTest {
   const SocketAddress any_port = SocketAddress::loopback(0);
   bool opens(int n) {
@@ -78,7 +73,7 @@ TEST_F(ServerTest, ListensAgainAfterItHasStoppedAccepting) {
 }
 
 TEST_F(ServerTest, StopAcceptingClosesTheListenersAndLeavesConnectionsOpen) {
-  recorder.when_data = echo;
+  recorder.when_data = send_back;
   Server server(loop(), recorder);
   server.listen(any_port);
   const SocketAddress address = server.address();
@@ -92,7 +87,7 @@ TEST_F(ServerTest, StopAcceptingClosesTheListenersAndLeavesConnectionsOpen) {
 }
 
 TEST_F(ServerTest, StopAcceptingServesWhoWasWaitingToBeAccepted) {
-  recorder.when_data = echo;
+  recorder.when_data = send_back;
   Server server(loop(), recorder);
   server.listen(any_port);
   std::vector<RawSocket> peers = connect_peers(server.address(), 100);

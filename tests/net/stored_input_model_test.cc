@@ -12,10 +12,10 @@
 namespace millrace::test {
 namespace {
 
-class Model {
+class StoredInputModel {
  public:
-  Model(Random& random, LoopServices& services) : random_(random), services_(services) {}
-  ~Model() { input_.clear(services_.blocks()); }
+  StoredInputModel(Random& random, LoopServices& services) : random_(random), services_(services) {}
+  ~StoredInputModel() { input_.clear(services_.blocks()); }
 
   void step() {
     if (!input_.empty() && stored_.size() >= input_.expected() && random_.one_in(5)) {
@@ -89,7 +89,7 @@ TEST_F(StoredInputModelTest, HoldsWhatTheModelsHold) {
     Random random(seed);
     LoopServices& services = loop().services();
     {
-      Model models[] = {{random, services}, {random, services}, {random, services}};
+      StoredInputModel models[] = {{random, services}, {random, services}, {random, services}};
       for (int step = 0; step < 1000 && !HasFailure(); ++step) {
         models[random.below(3)].step();
         if (random.one_in(50)) services.blocks().trim();

@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace millrace::test {
+namespace millrace::test::checksummed_test {
 namespace {
 
 using ChecksummedTest = FramedTest;
@@ -110,4 +110,4 @@ TEST_F(ChecksummedTest, AServerGivesWhatWasRightAndClosesWhatWasWrong) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::checksummed_test

@@ -13,7 +13,7 @@
 
 #include <zstd.h>
 
-namespace millrace::test {
+namespace millrace::test::compressed_test {
 namespace {
 
 using CompressedTest = FramedTest;
@@ -193,4 +193,4 @@ TEST_F(CompressedTest, OneValueServesManyThreads) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::compressed_test

@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::delimited_test {
 namespace {
 
 constexpr const char* kNoDelimiter = "no delimiter within the limit";
@@ -285,4 +285,4 @@ TEST(Delimited, OptionsInBracesAreNoDelimiterWhicheverAreGiven) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::delimited_test

@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::fixed_length_test {
 namespace {
 
 struct FixedLengthVectors : FramingVectors {};
@@ -69,4 +69,4 @@ TEST(FixedLength, ABadConfigurationIsNamed) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::fixed_length_test

@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::frame_reader_test {
 namespace {
 
 // A reader and what it told.
@@ -264,4 +264,4 @@ TEST(FrameReader, ManyFramesTakeNoMemoryEach) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::frame_reader_test

@@ -11,7 +11,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::framing_test {
 namespace {
 
 // A codec of one's own, as frame_codec.h shows it: frames of two bytes.
@@ -189,4 +189,4 @@ TEST(Scratch, ThatHasNoMemoryThrowsAndIsEmpty) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::framing_test

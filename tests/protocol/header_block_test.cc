@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::header_block_test {
 namespace {
 
 constexpr const char* kNotPlain = "a length that is no plain number";
@@ -348,4 +348,4 @@ TEST(HeaderBlockConfiguration, BadOnesAreNamed) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::header_block_test

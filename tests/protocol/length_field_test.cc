@@ -14,7 +14,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::length_field_test {
 namespace {
 
 constexpr std::size_t kMiB = 1 << 20;
@@ -378,4 +378,4 @@ TEST(LengthFieldConfiguration, AdjustmentsThatLeaveNoFrameAreNamed) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::length_field_test

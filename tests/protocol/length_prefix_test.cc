@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::length_prefix_test {
 namespace {
 
 LengthPrefix framing_of(unsigned width, std::size_t max = 16 * 1024 * 1024,
@@ -216,4 +216,4 @@ TEST(FrameErrorText, NamesTheNumbers) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::length_prefix_test

@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::lines_test {
 namespace {
 
 constexpr const char* kNoEnd = "no end of line within the limit";
@@ -224,4 +224,4 @@ TEST(Lines, ABadConfigurationIsNamed) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::lines_test

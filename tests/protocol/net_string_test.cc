@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::net_string_test {
 namespace {
 
 constexpr std::size_t kMiB = 1 << 20;
@@ -137,4 +137,4 @@ TEST(NetString, ABadConfigurationIsNamed) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::net_string_test

@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace::test {
+namespace millrace::test::varint_length_test {
 namespace {
 
 constexpr std::size_t kMiB = 1 << 20;
@@ -183,4 +183,4 @@ TEST(VarintLength, ABadConfigurationIsNamed) {
 }
 
 }  // namespace
-}  // namespace millrace::test
+}  // namespace millrace::test::varint_length_test

@@ -149,12 +149,11 @@ TEST(AllocationTest, AClientThatFindsNoMemoryToTryAgainTriesAgainLater) {
   EXPECT_TRUE(opened);
 }
 
-std::string name_of_scenario(const ::testing::TestParamInfo<std::size_t>& info) {
-  return scenarios()[info.param].name;
-}
-
 INSTANTIATE_TEST_SUITE_P(All, AllocationTortureTest,
-                         ::testing::Range<std::size_t>(0, scenarios().size()), name_of_scenario);
+                         ::testing::Range<std::size_t>(0, scenarios().size()),
+                         [](const auto& test) -> std::string {
+                           return scenarios()[test.param].name;
+                         });
 
 }  // namespace
 }  // namespace millrace::test

@@ -24,16 +24,16 @@ namespace {
 using namespace std::chrono_literals;
 
 // How long the workload does as it likes; then faults end, and all has to come to an end in order.
-constexpr Duration kActive = 10s;
+constexpr Duration kEchoActive = 10s;
 // When the decisions are exhausted before: what is under way goes on undisturbed for so long.
 constexpr Duration kUndisturbed = 1s;
-constexpr Duration kPatience = 600s;
-constexpr Duration kLatencyMost = 50ms;
+constexpr Duration kEchoPatience = 600s;
+constexpr Duration kEchoLatencyMost = 50ms;
 
 class EchoWorkload final : private EchoSetting {
  public:
   EchoWorkload(Decisions& by, bool relayed)
-      : EchoSetting(by, random_sim_options(by, kLatencyMost)), relayed_(relayed) {}
+      : EchoSetting(by, random_sim_options(by, kEchoLatencyMost)), relayed_(relayed) {}
 
   Report run();
 
@@ -216,7 +216,7 @@ void EchoWorkload::act() {
 }
 
 void EchoWorkload::be_active() {
-  TimePoint end = world.kernel().after(kActive);
+  TimePoint end = world.kernel().after(kEchoActive);
   while (world.kernel().now() < end && world.problems().empty()) {
     if (!world.step() || decisions.chance(8)) {
       act();
@@ -233,7 +233,7 @@ void EchoWorkload::come_to_an_end() {
   bare_.clear();
   for (const auto& side : sides) side->did_close = side->did_close || !side->closed;
   for (const auto& client : clients_) client->close();
-  const bool over = world.run_until([&] { return world.live_count() == 0; }, kPatience);
+  const bool over = world.run_until([&] { return world.live_count() == 0; }, kEchoPatience);
   if (!over && world.problems().empty()) {
     world.problem(std::to_string(world.live_count()) + " connections did not come to an end");
   }

@@ -26,9 +26,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kActive = 20s;
-constexpr Duration kPatience = 900s;
-constexpr Duration kLatencyMost = 20ms;
+constexpr Duration kRequestsActive = 20s;
+constexpr Duration kRequestsPatience = 900s;
+constexpr Duration kRequestsLatencyMost = 20ms;
 constexpr std::size_t kIdBytes = 8;
 constexpr std::size_t kLargestPayload = 40'000;
 
@@ -232,7 +232,7 @@ class RequestWorkload {
  public:
   explicit RequestWorkload(Decisions& by)
       : decisions_(by),
-        world_(by, random_sim_options(by, kLatencyMost)),
+        world_(by, random_sim_options(by, kRequestsLatencyMost)),
         in_order_(by.below(2) == 0) {}
 
   Report run();
@@ -315,10 +315,11 @@ bool RequestWorkload::all_done() const {
 void RequestWorkload::finish() {
   world_.kernel().faults() = {};
   answering_->calm();
-  if (!world_.run_until([this] { return all_done(); }, kPatience) && world_.problems().empty()) {
+  if (!world_.run_until([this] { return all_done(); }, kRequestsPatience) &&
+      world_.problems().empty()) {
     world_.problem("requests were not answered though nothing fails any more");
   }
-  world_.run_until([this] { return world_.live_count() == 0; }, kPatience);
+  world_.run_until([this] { return world_.live_count() == 0; }, kRequestsPatience);
   if (world_.live_count() > 0 && world_.problems().empty()) {
     world_.problem("connections did not come to an end");
   }
@@ -337,7 +338,7 @@ Report RequestWorkload::run() {
   answering_ = std::make_unique<Answering>(world_, server_options_.connection, in_order_);
   start_server();
   start_clients();
-  const TimePoint end = world_.kernel().after(kActive);
+  const TimePoint end = world_.kernel().after(kRequestsActive);
   while (world_.kernel().now() < end && !all_done() && world_.problems().empty()) {
     if (!world_.step()) break;
     if (decisions_.chance(2)) act();

@@ -41,9 +41,9 @@ ConnectionOptions small_limits() {
 }
 
 // Sends back what it gets, and waits when its peer is slow.
-class EchoHandler : public ConnectionHandler {
+class WatchedEcho : public ConnectionHandler {
  public:
-  explicit EchoHandler(Watch& watch) : watch_(watch) {}
+  explicit WatchedEcho(Watch& watch) : watch_(watch) {}
   void on_open(Connection& c) override { watch_.opened(c, false); }
   void on_data(Connection& c, ReceiveBuffer& in) override {
     const std::size_t n = in.size();
@@ -139,7 +139,7 @@ class EchoScenario final : public Scenario {
   }
 
  private:
-  EchoHandler handler_{watch_};
+  WatchedEcho handler_{watch_};
   std::optional<Server> server_;
   std::array<std::optional<EchoClient>, 3> clients_;
 };
@@ -174,11 +174,11 @@ class ReconnectScenario final : public Scenario {
 
  private:
   // The first time it says little, and goodbye.
-  struct Host : EchoHandler {
-    using EchoHandler::EchoHandler;
+  struct Host : WatchedEcho {
+    using WatchedEcho::WatchedEcho;
     int visits = 0;
     void on_open(Connection& c) override {
-      EchoHandler::on_open(c);
+      WatchedEcho::on_open(c);
       watch_.send(c, ++visits == 1 ? 10 : kWelcome, How::view);
       if (visits == 1) c.close();
     }
@@ -291,7 +291,7 @@ class DrainScenario final : public Scenario {
     }
   }
 
-  EchoHandler handler_{watch_};
+  WatchedEcho handler_{watch_};
   Deaf deaf_{watch_};
   std::optional<Server> server_;
   std::optional<EchoClient> client_;
@@ -441,7 +441,7 @@ class TimerScenario final : public Scenario {
     }
   }
 
-  EchoHandler echo_{watch_};
+  WatchedEcho echo_{watch_};
   Handler handler_{watch_};
   std::optional<Server> server_;
   std::optional<Client> client_;

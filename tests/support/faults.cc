@@ -26,7 +26,7 @@ std::atomic<std::int64_t> clock_offset_ns{0};
 std::atomic<std::int64_t> clock_stopped_at_ns{0};  // 0: it runs
 std::atomic<bool> scripted{false};
 // Under the mutex too:
-Decisions* random = nullptr;
+Decisions* decider = nullptr;
 SimFaults chances;
 bool recording = false;
 std::vector<RecordedCall> calls;
@@ -61,26 +61,26 @@ bool transfers(Call call) {
 
 std::optional<Fault> no_room(Call call) {
   const bool makes_descriptor = call == Call::accept4 || call == Call::socket;
-  if (makes_descriptor && random->chance(chances.no_descriptor)) {
-    return Fault::fail(random->below(2) == 0 ? EMFILE : ENFILE);
+  if (makes_descriptor && decider->chance(chances.no_descriptor)) {
+    return Fault::fail(decider->below(2) == 0 ? EMFILE : ENFILE);
   }
   const bool takes_memory = makes_descriptor || call == Call::send || call == Call::sendmsg ||
                             call == Call::epoll_ctl || call == Call::connect;
-  if (!takes_memory || !random->chance(chances.no_memory)) return std::nullopt;
-  return Fault::fail(call != Call::epoll_ctl && random->below(2) == 0 ? ENOBUFS : ENOMEM);
+  if (!takes_memory || !decider->chance(chances.no_memory)) return std::nullopt;
+  return Fault::fail(call != Call::epoll_ctl && decider->below(2) == 0 ? ENOBUFS : ENOMEM);
 }
 
 std::optional<Fault> by_chance(Call call) {
   const bool interruptible = transfers(call) || call == Call::accept4 || call == Call::epoll_wait;
-  if (interruptible && random->chance(chances.interrupted)) return Fault::fail(EINTR);
-  if ((transfers(call) || call == Call::accept4) && random->chance(chances.spurious)) {
+  if (interruptible && decider->chance(chances.interrupted)) return Fault::fail(EINTR);
+  if ((transfers(call) || call == Call::accept4) && decider->chance(chances.spurious)) {
     return Fault::fail(EAGAIN);
   }
-  if (transfers(call) && random->chance(chances.short_transfer)) {
-    return Fault::shorten(1 + random->size_up_to(4096));
+  if (transfers(call) && decider->chance(chances.short_transfer)) {
+    return Fault::shorten(1 + decider->size_up_to(4096));
   }
-  if (call == Call::accept4 && random->chance(chances.aborted)) return Fault::fail(ECONNABORTED);
-  if ((call == Call::recv || call == Call::send) && random->chance(chances.reset)) {
+  if (call == Call::accept4 && decider->chance(chances.aborted)) return Fault::fail(ECONNABORTED);
+  if ((call == Call::recv || call == Call::send) && decider->chance(chances.reset)) {
     return Fault::fail(ECONNRESET);
   }
   return no_room(call);
@@ -104,7 +104,7 @@ std::optional<Fault> next_fault(Call call, int fd, int operation) {
     }
   }
   if (const auto fault = by_rule(call, fd)) return fault;
-  return random ? by_chance(call) : std::nullopt;
+  return decider ? by_chance(call) : std::nullopt;
 }
 
 void adjust_clock(timespec& read) {
@@ -122,7 +122,7 @@ Faults::Faults() {
 Faults::~Faults() {
   const std::lock_guard lock(mutex);
   rules.clear();
-  random = nullptr;
+  decider = nullptr;
   recording = false;
   calls.clear();
   by_number.clear();
@@ -139,7 +139,7 @@ void Faults::on(Call call, Fault fault, When when) {
 
 void Faults::at_random(Decisions& decisions, const SimFaults& given) {
   const std::lock_guard lock(mutex);
-  random = &decisions;
+  decider = &decisions;
   chances = given;
   scripted = true;
 }

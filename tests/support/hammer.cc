@@ -19,7 +19,7 @@ namespace {
 using namespace std::chrono_literals;
 using SteadyClock = std::chrono::steady_clock;
 
-constexpr std::size_t kProblemsKept = 10;
+constexpr std::size_t kHammerProblemsKept = 10;
 // So many acts of peers for each connection are more than enough to end it.
 constexpr std::size_t kActsPerConnection = 400;
 
@@ -31,7 +31,8 @@ struct Round {
   std::array<ConnectionHandler*, 2> handlers = {};
 
   void must(bool holds, const char* otherwise) {
-    if (!holds && report.problems.size() < kProblemsKept) report.problems.push_back(otherwise);
+    if (!holds && report.problems.size() < kHammerProblemsKept)
+      report.problems.push_back(otherwise);
   }
 };
 

@@ -37,6 +37,12 @@ namespace millrace::test {
 
 using namespace std::chrono_literals;
 
+// What an echo does in on_data.
+inline void send_back(Connection& c, ReceiveBuffer& in) {
+  c.send(in.view());
+  in.consume_all();
+}
+
 // Counts and keeps what a connection's callbacks say; what they shall do can be given.
 struct Recorder : ConnectionHandler {
   std::function<void(Connection&)> when_open = {};
