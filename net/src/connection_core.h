@@ -226,6 +226,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   [[gnu::noinline]] SendResult send_slowly(ByteView first, ByteView second, ByteView third);
   SendResult send_large(ByteView first, ByteView second, ByteView third);
   SendResult queue_committed(std::size_t n) noexcept;
+  void check_no_writer() const;
   void flush_if_much() noexcept;
   SendResult appended() noexcept;
   void flush_output() noexcept {

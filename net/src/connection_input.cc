@@ -78,12 +78,14 @@ void ConnectionCore::take_in(ByteView all) noexcept {
 
 void ConnectionCore::deliver(ByteView all) noexcept {
   unset(kRedeliver | kSwitched);
-  ReceiveBuffer in(all, input_.note(), &flags_, kStopsDelivery);
+  ReceiveBuffer in(all, input_.take_note(), &flags_, kStopsDelivery);
   call("on_data", [&] { handler_->on_data(*this, in); });
   if (!is_open()) return;
   // What the callback has seen is not delivered again without new bytes, whatever it did: it knows.
   unset(kRedeliver);
-  if (in.size() < all.size()) unset(kMessageBegun);
+  // Who leaves nothing but a note is in the middle of a message all the same: it skips it.
+  const bool goes_on = in.empty() && in.note() != 0 && in.remembered() != 0;
+  if (in.size() < all.size() && !goes_on) unset(kMessageBegun);
   if (in.empty() && in.expected() == 0 && in.note() == 0) {
     input_.clear(pool());
     return;
@@ -105,7 +107,7 @@ void ConnectionCore::keep(ByteView rest, StoredInput::Wish wish) noexcept {
           std::to_string(most) + " bytes unconsumed or expected, limit " + std::to_string(limit));
     }
     input_.keep(rest, wish, pool());
-    if (!rest.empty() && !has(kMessageBegun)) start_message_clock();
+    if ((!rest.empty() || wish.note != 0) && !has(kMessageBegun)) start_message_clock();
   } catch (const std::bad_alloc&) {
     break_off(make_error_code(std::errc::not_enough_memory), "no memory to keep what was received");
   }

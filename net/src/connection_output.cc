@@ -153,7 +153,13 @@ SendResult ConnectionCore::send_bytes(ByteView first, ByteView second, ByteView 
   return send_slowly(first, second, third);
 }
 
+// An open writer has its room behind the last byte of the queue.
+void ConnectionCore::check_no_writer() const {
+  MILLRACE_CHECK(!has(kWriting), "something was sent or flushed between writer() and commit()");
+}
+
 SendResult ConnectionCore::send_slowly(ByteView first, ByteView second, ByteView third) {
+  check_no_writer();
   const std::size_t total = first.size() + second.size() + third.size();
   const SendResult admitted = admit_message(total);
   if (!admitted) return admitted;
@@ -183,6 +189,7 @@ SendResult ConnectionCore::send_large(ByteView first, ByteView second, ByteView 
 
 SendResult ConnectionCore::send_shared(ByteView first, SharedBytes second, ByteView third) {
   if (second.size() < kSharedBytes) return send_bytes(first, second.view(), third);
+  check_no_writer();
   const SendResult admitted = admit_message(first.size() + second.size() + third.size());
   if (!admitted) return admitted;
   return queue([&] {
@@ -207,6 +214,7 @@ SendResult ConnectionCore::send_file(UniqueFd file, std::uint64_t offset, std::u
     abort(make_error_code(std::errc::invalid_argument), "send_file: a range that no file has");
     return SendResult::closed;
   }
+  check_no_writer();
   // A file takes no memory: it counts for the watermark, but not against the hard limit.
   return queue([&] { output_.append_file(std::move(file), offset, length, pool()); });
 }
@@ -233,6 +241,7 @@ void ConnectionCore::note_flushed(const SendQueue::Flushed& flushed) noexcept {
 }
 
 void ConnectionCore::flush_now() {
+  check_no_writer();
   flush_output();
   settle_soon();
 }
@@ -269,9 +278,11 @@ SendWriter::SendWriter(ConnectionCore& core, std::size_t bytes) : core_(core) {
   BlockPool& pool = core.pool();
   // Room is promised even when nothing of it may be sent: then what is written goes nowhere.
   nowhere_ = !core.open_for_sending();
+  if (!nowhere_) core.check_no_writer();
   block_ = nowhere_ ? pool.acquire(bytes) : core.output_.reserve(bytes, pool, core.stay());
   end_ = block_->end;
   if (!nowhere_) core.set(ConnectionCore::kWriting);
+  writing_ = !nowhere_;
 }
 
 SendWriter::~SendWriter() {
@@ -279,7 +290,7 @@ SendWriter::~SendWriter() {
     core_.pool().release(block_);
     return;
   }
-  core_.unset(ConnectionCore::kWriting);
+  if (writing_) core_.unset(ConnectionCore::kWriting);
   if (core_.ended()) {  // meanwhile, and has left us the memory
     core_.output_.clear(core_.pool());
     return;
@@ -321,6 +332,9 @@ SendResult SendWriter::commit(std::size_t n) {
   const SendResult admitted = core_.admit_message(n);
   if (!admitted) return admitted;
   end_ += n;
+  // From here on others may send; who commits once more finds out whether they did.
+  if (writing_) core_.unset(ConnectionCore::kWriting);
+  writing_ = false;
   return core_.queue_committed(n);
 }
 

@@ -22,8 +22,10 @@ StoredInput::Window StoredInput::window_behind_stored(LoopServices& services) {
   }
   const std::size_t room = missing > 0 ? std::min(missing, kInPlaceBytes) : kInPlaceBytes;
   if (block_->room() < room) make_room(room, services.blocks());
-  // Not beyond what is expected: what follows starts afresh in the shared block.
-  const std::size_t size = missing > 0 ? std::min(missing, block_->room()) : block_->room();
+  // Not beyond a large rest that is expected: what follows starts afresh in the shared block. But
+  // who expects a few bytes more (a search for an end) must not get them one by one.
+  const bool large = missing >= kInPlaceBytes;
+  const std::size_t size = large ? std::min(missing, block_->room()) : block_->room();
   return {block_->bytes() + block_->end, size, true};
 }
 
@@ -37,7 +39,7 @@ void StoredInput::make_room(std::size_t room, BlockPool& pool) {
   }
   // Doubling, by what has arrived.
   std::size_t wanted = std::max({kFirstBlockBytes, stored + room, stored * 2});
-  if (block_->note > stored) wanted = std::min(wanted, block_->note);
+  if (block_->note >= stored + kInPlaceBytes) wanted = std::min(wanted, block_->note);
   block_ = pool.grow(block_, wanted);
 }
 

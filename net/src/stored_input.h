@@ -17,6 +17,8 @@
 #include <millrace/loop_services.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <utility>
 
 namespace millrace {
 
@@ -44,6 +46,7 @@ class StoredInput {
   // How many bytes must be there before the handler can do anything; 0: it was not said.
   std::size_t expected() const noexcept { return block_ ? block_->note : 0; }
   std::uint64_t note() const noexcept { return block_ ? block_->tag : 0; }
+  std::uint64_t take_note() noexcept { return block_ ? std::exchange(block_->tag, 0) : 0; }
   // The wish of one handler does not hold for another.
   void forget_wish(BlockPool& pool) noexcept {
     if (!block_) return;

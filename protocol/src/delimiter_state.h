@@ -13,8 +13,8 @@ namespace millrace {
 class SearchNote {
  public:
   explicit SearchNote(std::uint64_t note) noexcept
-      : searched_(static_cast<std::size_t>(note & ~kSkipping)),
-        skipping_((note & kSkipping) != 0) {}
+      : searched_(static_cast<std::size_t>(note & ~FrameState::kSkipping)),
+        skipping_((note & FrameState::kSkipping) != 0) {}
 
   // Fewer if the input is not the one that was searched.
   std::size_t searched(ByteView input) const noexcept { return std::min(searched_, input.size()); }
@@ -26,13 +26,11 @@ class SearchNote {
   // may have begun.
   static std::size_t skip_but(std::size_t kept, std::size_t searched, FrameState& state) noexcept {
     const std::size_t left = std::min(kept, searched);
-    state.note = kSkipping | left;
+    state.note = FrameState::kSkipping | left;
     return searched - left;
   }
 
  private:
-  static constexpr std::uint64_t kSkipping = std::uint64_t{1} << 63;
-
   std::size_t searched_;
   bool skipping_;
 };

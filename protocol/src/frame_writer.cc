@@ -1,14 +1,26 @@
 #include <millrace/frame_writer.h>
 
 #include <algorithm>
+#include <new>
 
 namespace millrace {
+namespace {
+
+std::size_t room_for(std::size_t before, std::size_t payload) {
+  std::size_t bytes = std::max<std::size_t>(payload, 1);
+  if (__builtin_add_overflow(bytes, before, &bytes) ||
+      __builtin_add_overflow(bytes, FrameEdges::kLargestAfterBytes, &bytes)) {
+    throw std::bad_alloc();
+  }
+  return bytes;
+}
+
+}  // namespace
 
 FrameWriter::FrameWriter(Connection& connection, const Framing& framing, std::size_t payload_bytes)
     : framing_(framing),
       before_(framing.overhead_bytes(payload_bytes)),
-      writer_(connection.writer(before_ + std::max<std::size_t>(payload_bytes, 1) +
-                                FrameEdges::kLargestAfterBytes)) {
+      writer_(connection.writer(room_for(before_, payload_bytes))) {
   const std::span<std::byte> room = writer_.room();
   at_ = room.data() + before_;
   end_ = room.data() + room.size();
@@ -28,6 +40,8 @@ std::span<std::byte> FrameWriter::next() {
 }
 
 SendResult FrameWriter::commit() {
+  MILLRACE_CHECK(!committed_, "commit() of a frame that was committed");
+  committed_ = true;
   FrameEdges edges;
   framing_.wrap(payload(), edges);
   const std::size_t before = edges.before().size();

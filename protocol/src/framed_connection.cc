@@ -37,7 +37,7 @@ void FramedConnection::switch_framing(Framing next) {
   if (!handler) {
     throw std::logic_error("switch_framing() of a connection whose handler is no FramedHandler");
   }
-  handler->switch_framing(connection_, std::move(next));
+  handler->switch_framing(*this, std::move(next));
   framing_ = &handler->framing_of(connection_);
 }
 

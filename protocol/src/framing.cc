@@ -27,9 +27,11 @@ FrameError frame_error(const Decoded& found, const Connection& c, std::size_t un
           .detail = found.detail};
 }
 
-void Framing::tell_oversized(const Decoded& found, std::size_t unconsumed, FramedConnection& c,
-                             FrameReceiver& to) {
+void Framing::tell_oversized(const Decoded& found, std::size_t unconsumed, const FrameState& state,
+                             FramedConnection& c, FrameReceiver& to) {
+  c.skipped_ = state.skipping() ? state.note : 0;
   to.on_oversized_frame(c, frame_error(found, c.connection(), unconsumed));
+  c.skipped_ = 0;
 }
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
 // Everything is decided by the first bytes that suffice, however they are cut: a header is looked
 // at once its empty line is there, and is too large when max_header_bytes have not brought that.
+#include <millrace/error.h>
 #include <millrace/header_block.h>
 
 #include "options_check.h"
@@ -17,9 +18,7 @@ namespace {
 constexpr std::size_t kLargestName = 64;
 // Eighteen digits: no sum of such a length and its header can overflow.
 constexpr std::size_t kMostDigits = 18;
-// FrameState::note is how many bytes of a header were searched, or with this bit how many bytes of
-// an oversized message are still to be skipped.
-constexpr std::uint64_t kSkipping = std::uint64_t{1} << 63;
+// FrameState::note is how many bytes of a header were searched.
 
 char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -160,12 +159,7 @@ const char* HeaderBlock::read_lines(std::string_view head, Length& length) const
 }
 
 Decoded HeaderBlock::decode(ByteView input, FrameState& state) const noexcept {
-  if ((state.note & kSkipping) != 0) {
-    std::uint64_t to_come = state.note & ~kSkipping;
-    const Decoded skipped = skip_rest(input, to_come);
-    state.note = to_come != 0 ? to_come | kSkipping : 0;
-    return skipped;
-  }
+  if (state.skipping()) return skip_rest(input, state);
   const std::string_view head =
       input.first(std::min(input.size(), options_.max_header_bytes)).text();
   std::size_t searched = std::min<std::uint64_t>(state.note, head.size());
@@ -188,10 +182,7 @@ Decoded HeaderBlock::decode(ByteView input, FrameState& state) const noexcept {
   }
   const std::uint64_t whole = end + length.bytes;
   if (length.bytes > options_.max_body_bytes) {
-    const Decoded found = too_large(options_.oversize, whole, length.bytes, options_.max_body_bytes,
-                                    input, state.note);
-    if (state.note != 0) state.note |= kSkipping;
-    return found;
+    return too_large(options_.oversize, whole, length.bytes, options_.max_body_bytes, input, state);
   }
   if (input.size() < whole) {
     state.note = searched;
@@ -215,6 +206,10 @@ void HeaderBlock::wrap(ByteView payload, FrameEdges& edges) const {
   } else {
     FrameState state;
     const Decoded found = decode(payload, state);
+    if (found.error == error::frame_too_large || found.status == Decoded::oversized) {
+      check_payload(static_cast<std::size_t>(found.announced),
+                    static_cast<std::size_t>(found.limit));
+    }
     if (found.status != Decoded::frame_ready || found.consumed != payload.size()) {
       throw std::invalid_argument("message of " + std::to_string(payload.size()) +
                                   " bytes to send that would not arrive as one: " +

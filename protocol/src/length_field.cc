@@ -105,11 +105,11 @@ Decoded LengthField::impossible(ByteView input, std::uint64_t length,
   }
   const std::uint64_t told = whole - untold_bytes_;
   const std::uint64_t limit = max_frame_bytes_ - untold_bytes_;
-  return too_large(oversize_, whole, told, limit, input, state.note);
+  return too_large(oversize_, whole, told, limit, input, state);
 }
 
 Decoded LengthField::skip(ByteView input, FrameState& state) noexcept {
-  return skip_rest(input, state.note);
+  return skip_rest(input, state);
 }
 
 void LengthField::wrap(ByteView payload, std::size_t following, FrameEdges& edges) const {

@@ -38,7 +38,7 @@ std::size_t NetString::overhead_bytes(std::size_t payload_bytes) const noexcept 
 }
 
 Decoded NetString::decode(ByteView input, FrameState& state) const noexcept {
-  if (state.note != 0) return skip(input, state);
+  if (state.skipping()) return skip(input, state);
   std::uint64_t length = 0;
   std::size_t digits = 0;
   for (;; ++digits) {
@@ -53,7 +53,7 @@ Decoded NetString::decode(ByteView input, FrameState& state) const noexcept {
   }
   if (length > max_payload_bytes_) {
     if (oversize_ == Oversize::fail) return Decoded::too_large(length, max_payload_bytes_);
-    state.note = length + 1;
+    set_to_skip(state, length + 1);
     return Decoded::skip_oversized(length, max_payload_bytes_, digits + 1);
   }
   const std::uint64_t whole = digits + 1 + length + 1;
@@ -67,14 +67,12 @@ Decoded NetString::decode(ByteView input, FrameState& state) const noexcept {
 
 // The payload, and then the comma for itself: an error is at the same place however this is cut.
 Decoded NetString::skip(ByteView input, FrameState& state) noexcept {
-  if (state.note == 1) {
+  const std::uint64_t payload = (state.note & ~FrameState::kSkipping) - 1;
+  if (payload == 0) {
     if (!input.empty() && input[0] != std::byte{','}) return Decoded::corrupt(kNoComma);
-    return skip_rest(input, state.note);
+    return skip_rest(input, state);
   }
-  std::uint64_t payload = state.note - 1;
-  const Decoded skipped = skip_rest(input, payload);
-  state.note = payload + 1;
-  return skipped;
+  return skip_rest(input.first(std::min<std::uint64_t>(payload, input.size())), state);
 }
 
 void NetString::wrap(ByteView payload, std::size_t following, FrameEdges& edges) const {

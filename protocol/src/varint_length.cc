@@ -40,7 +40,7 @@ std::size_t VarintLength::overhead_bytes(std::size_t payload_bytes) const noexce
 }
 
 Decoded VarintLength::decode_long(ByteView input, FrameState& state) const noexcept {
-  if (state.note != 0) return skip_rest(input, state.note);
+  if (state.note != 0) return skip_rest(input, state);
   std::uint64_t length = 0;
   for (std::size_t i = 0; i < input.size(); ++i) {
     const std::uint64_t byte = std::to_integer<std::uint64_t>(input[i]);
@@ -56,7 +56,7 @@ Decoded VarintLength::decode_long(ByteView input, FrameState& state) const noexc
     if (length > kLargestLength) return Decoded::corrupt("a length beyond all bounds", length);
     const std::uint64_t whole = i + 1 + length;
     if (length > max_payload_bytes_) {
-      return too_large(oversize_, whole, length, max_payload_bytes_, input, state.note);
+      return too_large(oversize_, whole, length, max_payload_bytes_, input, state);
     }
     if (input.size() < whole) return Decoded::need(static_cast<std::size_t>(whole), length);
     return Decoded::ready(input.first(static_cast<std::size_t>(whole)).from(i + 1),

@@ -267,5 +267,28 @@ TEST_F(FrameWriterDeathTest, MoreThanWasThereIsCaught) {
   EXPECT_DEATH(c.frame_writer(1).back_up(1), "back_up\\(\\) of more than was written");
 }
 
+TEST_F(FrameWriterDeathTest, ASecondOneAndASecondCommitAreCaught) {
+  start();
+  const Framing framing;
+  FramedConnection c(connection(), framing);
+  FrameWriter writer = c.frame_writer();
+  EXPECT_DEATH(c.frame_writer(), "something was sent or flushed");
+  EXPECT_DEATH(connection().flush(), "something was sent or flushed");
+  writer.write("x");
+  EXPECT_TRUE(writer.commit());
+  EXPECT_DEATH(writer.commit(), "commit\\(\\) of a frame that was committed");
+  EXPECT_TRUE(c.send_frame("y")) << "after commit() anything may be sent";
+  EXPECT_EQ(receive(peer, 10), frame("x") + frame("y"));
+}
+
+TEST_F(FrameWriterTest, AnExpectationThatNoMemoryHasIsRefused) {
+  start();
+  const Framing framing;
+  FramedConnection c(connection(), framing);
+  EXPECT_THROW(c.frame_writer(SIZE_MAX), std::bad_alloc);
+  EXPECT_THROW(c.frame_writer(SIZE_MAX - 40), std::bad_alloc);
+  EXPECT_TRUE(c.send_frame("fine"));
+}
+
 }  // namespace
 }  // namespace millrace::test

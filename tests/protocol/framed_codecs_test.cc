@@ -296,5 +296,49 @@ TEST_F(FramedDiscardTest, ClosingWhenItIsToldEndsTheConnectionForThatReason) {
             "stream");
 }
 
+using FramedSearchTest = FramedTest;
+
+TEST_F(FramedSearchTest, AnEndThatIsLongInComingIsNotReceivedByteByByte) {
+  const Framing framings[] = {Lines({.max_line_bytes = 1 << 20}),
+                              Delimited({.delimiters = {"||"}, .max_frame_bytes = 1 << 20}),
+                              HeaderBlock({.max_header_bytes = 1 << 20})};
+  for (const Framing& framing : framings) {
+    closed = 0;
+    FramedServer server(loop(), keep(), framing);
+    RawSocket peer = connect(server);
+    peer.send_all(std::string(5'000, 'x'));  // more than the shared block is put in front of
+    run_for(2ms);
+    const Faults calls;
+    const std::string rest(200'000, 'x');
+    std::size_t sent = 0;
+    run_until([&] {
+      sent += peer.send_some(std::string_view(rest).substr(sent));
+      return sent == rest.size();
+    });
+    run_for(5ms);
+    EXPECT_LE(calls.count(Call::recv), 60u);
+    peer.close();
+    EXPECT_TRUE(until_closed());
+  }
+}
+
+TEST_F(FramedDiscardTest, TheMessageClockRunsWhileAFrameIsSkipped) {
+  ServerOptions options;
+  options.connection.timeouts.message = 30ms;
+  FramedServer server(loop(), keep(),
+                      LengthPrefix({.max_payload_bytes = 4, .oversize = Oversize::discard}),
+                      options);
+  RawSocket peer = connect(server);
+  peer.send_all(frame(std::string(100'000, 'x')).substr(0, 10));
+  ASSERT_TRUE(run_until([&] {
+    peer.send_some("x");
+    peer.receive_some();
+    return peer.at_end();
+  }));
+  peer.end();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(reason, error::message_timeout);
+}
+
 }  // namespace
 }  // namespace millrace::test

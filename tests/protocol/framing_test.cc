@@ -147,8 +147,33 @@ TEST(FrameEdges, AreOneBehindTheOther) {
   EXPECT_EQ(edges.after(), ByteView("cde"));
   EXPECT_EQ(edges.size(), 12u);
   const std::string view(100, '=');
-  edges.set_after(view);
-  EXPECT_EQ(static_cast<const void*>(edges.after().data()), view.data());
+  FrameEdges other;
+  other.set_after(view);
+  EXPECT_EQ(static_cast<const void*>(other.after().data()), view.data());
+}
+
+TEST(FrameEdgesDeathTest, WhatWouldBeLostIsCaught) {
+  FrameEdges edges;
+  edges.set_after("view");
+  EXPECT_DEATH(edges.add_after("more"), "add_after\\(\\) behind set_after");
+  EXPECT_DEATH(edges.set_after("other"), "set_after\\(\\) instead of");
+}
+
+// A codec that does not keep to what it has to.
+struct BadCodec {
+  Decoded answer;
+  Decoded decode(ByteView, FrameState&) const { return answer; }
+  std::size_t largest_frame_bytes() const { return 10; }
+  std::size_t overhead_bytes(std::size_t) const { return 0; }
+  void wrap(ByteView payload, FrameEdges& edges) const { edges.set_payload(payload); }
+};
+
+TEST(FrameReaderDeathTest, ACodecThatWouldNeverComeToAnEndIsCaught) {
+  for (const Decoded& answer :
+       {Decoded::ready({}, 0), Decoded::skip(0), Decoded::skip(4), Decoded::need(3)}) {
+    FrameReader reader(BadCodec{answer});
+    EXPECT_DEATH(reader.feed("abc", [](ByteView) {}), "a codec that");
+  }
 }
 
 TEST(FrameEdges, HaveRoomForTheLargestThereMayBe) {

@@ -252,7 +252,10 @@ TEST(HeaderBlockSends, RefusesWhatWouldNotArriveAsOneMessage) {
   EXPECT_EQ(refusal(""), would_not(0, "its length is another"));
   EXPECT_EQ(refusal("A\n\n"), would_not(3, kNoColon));
   EXPECT_EQ(refusal("Content-Length: +5\n\nhello"), would_not(25, kNotPlain));
-  EXPECT_NE(refusal("Content-Length: 6\n\nhello!"), "nothing was thrown");
+  EXPECT_EQ(message_of<std::length_error>([] {
+              Framing(HeaderBlock({.max_body_bytes = 5})).encode("Content-Length: 6\n\nhello!");
+            }),
+            "frame of 6 bytes to send, limit 5");
 }
 
 TEST(HeaderBlockHead, WritesFieldsTheLengthAndTheEmptyLine) {

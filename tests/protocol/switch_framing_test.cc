@@ -290,5 +290,63 @@ TEST_F(SwitchFramingTest, AnotherHandlerGetsWhatTheSwitchedFramingHasLeft) {
   EXPECT_TRUE(run_until([&] { return recorder.closed == 1; }));
 }
 
+TEST_F(SwitchFramingTest, WhatIsBeingSkippedIsSkippedToItsEndBeforeTheNewFramingBegins) {
+  // The payload that is skipped is made to look like lines.
+  const std::string stream = "\x0a" + std::string("AB\nEVIL\nCD") + "good\n";
+  for (std::size_t cut = 1; cut <= stream.size(); ++cut) {
+    frames.clear();
+    closed = 0;
+    FrameCallbacks callbacks = keep();
+    callbacks.on_oversized_frame = [](FramedConnection& c, const FrameError&) {
+      c.switch_framing(Lines());
+    };
+    FramedServer server(
+        loop(), std::move(callbacks),
+        LengthPrefix({.width_bytes = 1, .max_payload_bytes = 4, .oversize = Oversize::discard}));
+    RawSocket peer = connect(server);
+    peer.send_all(stream.substr(0, cut));
+    run_for(1ms);
+    peer.send_all(stream.substr(cut));
+    ASSERT_TRUE(run_until([&] { return !frames.empty() || closed > 0; })) << cut;
+    EXPECT_EQ(frames, std::vector<std::string>{"good"}) << cut;
+    peer.end();
+    ASSERT_TRUE(until_closed());
+    EXPECT_FALSE(reason) << reason.message();
+  }
+}
+
+TEST_F(SwitchFramingTest, AStreamThatEndsInsideWhatIsSkippedIsTruncatedAlsoAfterASwitch) {
+  FrameCallbacks callbacks = keep();
+  callbacks.on_oversized_frame = [](FramedConnection& c, const FrameError&) {
+    c.switch_framing(Lines());
+  };
+  FramedServer server(loop(), std::move(callbacks),
+                      LengthPrefix({.max_payload_bytes = 4, .oversize = Oversize::discard}));
+  RawSocket peer = connect(server);
+  peer.send_all(frame("too much").substr(0, 8));
+  peer.end();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(reason, error::frame_truncated);
+  EXPECT_TRUE(frames.empty());
+}
+
+TEST_F(SwitchFramingTest, TheEndOfTheFramesIsToldOnceThoughItSwitches) {
+  FrameCallbacks callbacks = keep();
+  callbacks.on_frames_end = [&](FramedConnection& c) {
+    ++frames_ended;
+    c.switch_framing(NetString());
+    c.send_frame("bye");
+  };
+  FramedServer server(loop(), std::move(callbacks), Lines());
+  RawSocket peer = connect(server);
+  peer.send_all("one\n");
+  peer.end();
+  EXPECT_EQ(receive(peer, 6), "3:bye,");
+  EXPECT_LE(run_for(20ms), 5u);
+  EXPECT_EQ(frames_ended, 1);
+  server.for_each([](Connection& c) { c.close(); });
+  EXPECT_TRUE(until_closed());
+}
+
 }  // namespace
 }  // namespace millrace::test

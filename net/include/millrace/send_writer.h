@@ -42,6 +42,7 @@ class SendWriter {
   Block* block_;
   std::size_t end_;
   bool nowhere_;  // block_ is ours, not the last of the send queue
+  bool writing_;  // nothing is committed yet
 };
 
 }  // namespace millrace

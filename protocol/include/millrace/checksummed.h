@@ -33,7 +33,7 @@ class Checksummed {
     require_own_payload(inner_, "Checksummed");
   }
 
-  Decoded decode(ByteView input, FrameState& state) const noexcept {
+  Decoded decode(ByteView input, FrameState& state) const {
     const Decoded found = inner_.decode(input, state);
     if (found.status != Decoded::frame_ready) return found;
     if (found.frame.size() < kBytes) return Decoded::corrupt("no room for a checksum");

@@ -4,8 +4,7 @@
 // that stream's FrameState. These are codecs: LengthField, LengthPrefix, VarintLength, Delimited,
 // Lines, FixedLength, HeaderBlock, NetString, and Checksummed and Compressed around one of them.
 //
-//   struct Pairs {                                             // one of your own: frames of two
-//   bytes
+//   struct Pairs {  // one of your own: frames of two bytes
 //     Decoded decode(ByteView in, FrameState&) const {
 //       if (in.size() < 2) return Decoded::need(2);
 //       return Decoded::ready(in.first(2), 2);
@@ -70,6 +69,18 @@ struct Decoded {
   std::error_code error = {};   // failed, oversized
   const char* detail = "";      // failed
 
+  // What every codec keeps to, for an input of `size` bytes: something is consumed, and no more
+  // than there is; and what is incomplete needs more than there is. Otherwise who asks would ask
+  // for ever.
+  void check(std::size_t size) const {
+    if (status == incomplete) {
+      MILLRACE_CHECK(needed > size, "a codec that needs no more than it has");
+    } else if (status != failed) {
+      MILLRACE_CHECK(consumed > 0 && consumed <= size,
+                     "a codec that consumes nothing, or too much");
+    }
+  }
+
   static Decoded ready(ByteView frame, std::size_t consumed) noexcept {
     return {.status = frame_ready, .frame = frame, .consumed = consumed};
   }
@@ -102,14 +113,19 @@ class Scratch {
 
 // What a codec remembers of one stream between two looks. A new one begins a stream.
 struct FrameState {
-  // Of the frame at the front, as its codec means it; 0 at the start of each frame. It survives
-  // while the connection waits for more bytes; the rest of the state does not.
+  // In `note`: an oversized frame is being skipped, and the rest is how far.
+  static constexpr std::uint64_t kSkipping = std::uint64_t{1} << 63;
+
+  // Of the frame at the front, as its codec means it; the codec sets it to 0 when a frame ends. It
+  // survives while the connection waits for more bytes; the rest of the state does not.
   std::uint64_t note = 0;
+  bool skipping() const noexcept { return (note & kSkipping) != 0; }
   Scratch scratch;
 };
 
 // A payload and what goes around it: all three, one behind the other, are the frame as it is sent.
-// Valid as long as the codec and the payload that it was made from.
+// Valid as long as the codec and the payload that it was made from; with Compressed only until the
+// next wrap() in the same thread.
 class FrameEdges {
  public:
   static constexpr std::size_t kLargestBeforeBytes = 256;
@@ -126,7 +142,7 @@ class FrameEdges {
 
   // Room for `n` bytes before the payload, behind what is there already; the caller fills them.
   std::byte* add_before(std::size_t n) {
-    MILLRACE_CHECK_LE(before_bytes_ + n, kLargestBeforeBytes, "too much before a payload");
+    MILLRACE_CHECK_LE(n, kLargestBeforeBytes - before_bytes_, "too much before a payload");
     std::byte* to = before_ + before_bytes_;
     before_bytes_ += n;
     return to;
@@ -135,7 +151,10 @@ class FrameEdges {
   // Behind what is there already; a few bytes, which are copied.
   void add_after(ByteView bytes);
   // Nothing else: a view that outlives the edges.
-  void set_after(ByteView bytes) noexcept { after_ = bytes; }
+  void set_after(ByteView bytes) {
+    MILLRACE_CHECK(after_.empty(), "set_after() instead of what is there already");
+    after_ = bytes;
+  }
 
  private:
   std::size_t before_bytes_ = 0;

@@ -13,6 +13,8 @@
 #include <millrace/error.h>
 #include <millrace/frame_codec.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -37,11 +39,11 @@ class FrameReader {
   // No more will come. False when the stream has ended inside a frame, or made no sense before.
   bool end();
 
-  // From now on the stream is cut by `next`: may be called inside on_frame.
+  // From now on the stream is cut by `next`: may be called inside on_frame. A frame that is being
+  // skipped is skipped to its end.
   void switch_to(C next) {
-    codec_ = std::move(next);
-    state_.note = 0;  // only that: the frame that is just delivered may lie in the rest
-    needed_ = 0;
+    next_ = std::move(next);
+    if (!state_.skipping()) take_next();
   }
 
   const std::optional<FrameError>& error() const noexcept { return error_; }
@@ -50,11 +52,18 @@ class FrameReader {
   ByteView unconsumed() const noexcept { return ByteView(kept_); }
 
  private:
+  void take_next() {
+    codec_ = std::move(*next_);
+    next_.reset();
+    state_.note = 0;  // only that: the frame that is just delivered may lie in the rest
+    needed_ = 0;
+  }
   FrameError error_of(const Decoded& found) const {
     return {found.error, found.announced, found.limit, consumed_, found.detail};
   }
 
   C codec_;
+  std::optional<C> next_;  // once codec_ has skipped what it skips
   FrameState state_;
   std::vector<std::byte> kept_;
   std::size_t needed_ = 0;
@@ -75,7 +84,9 @@ bool FrameReader<C>::feed(ByteView more, OnFrame&& on_frame, OnOversized&& on_ov
   } rest{kept_, ByteView(kept_)};
   ByteView& in = rest.in;
   while (!in.empty() && in.size() >= needed_) {
+    if (next_ && !state_.skipping()) take_next();
     const Decoded found = codec_.decode(in, state_);
+    found.check(in.size());
     needed_ = 0;
     if (found.status == Decoded::incomplete) {
       needed_ = found.needed;

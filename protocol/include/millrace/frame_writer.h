@@ -30,6 +30,7 @@ class FrameWriter {
  public:
   // For FramedConnection::frame_writer(). Throws std::bad_alloc, as do all that write.
   FrameWriter(Connection& connection, const Framing& framing, std::size_t payload_bytes);
+  FrameWriter(Connection& connection, Framing&& gone_too_soon, std::size_t) = delete;
   FrameWriter(const FrameWriter&) = delete;
   FrameWriter& operator=(const FrameWriter&) = delete;
 
@@ -104,9 +105,10 @@ class FrameWriter {
   const Framing& framing_;
   std::size_t before_;  // bytes kept free before the payload
   SendWriter writer_;
-  std::byte* at_;       // behind the payload
-  std::byte* end_;      // of the room
+  std::byte* at_;   // behind the payload
+  std::byte* end_;  // of the room
   std::size_t bytes_ = 0;
+  bool committed_ = false;
 };
 
 }  // namespace millrace

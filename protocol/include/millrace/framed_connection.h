@@ -43,11 +43,14 @@ class FramedConnection {
     return FrameWriter(connection_, *framing_, payload_bytes);
   }
 
-  // From now on the connection's frames are cut and made by `next`: at once for what is sent, and
-  // for what was received and is not delivered yet, in order. Inside on_frame no further frame is
-  // delivered before that callback has returned. Its largest frame has to fit
-  // ConnectionLimits::receive_bytes, which is only set for the framing the server or client was
-  // made with. Throws std::logic_error when the connection's handler is no FramedHandler.
+  // From now on the connection's frames are cut and made by `next`: at once for what is sent
+  // through this object, and for what was received and is not delivered yet, in order; a frame that
+  // is being skipped is skipped to its end. Inside on_frame no further frame is delivered before
+  // that callback has returned. In a callback call it on the FramedConnection that the callback was
+  // given: another one goes on with the framing it was made with. The largest frame of `next` has
+  // to fit ConnectionLimits::receive_bytes, which is only set for the framing the server or client
+  // was made with. Afterwards c->handler() is not the FramedHandler itself. Throws
+  // std::logic_error when the connection's handler is no FramedHandler.
   void switch_framing(Framing next);
 
   Connection* operator->() const noexcept { return &connection_; }
@@ -55,8 +58,13 @@ class FramedConnection {
   const Framing& framing() const noexcept { return *framing_; }
 
  private:
+  friend class FramedHandler;
+  friend class Framing;
+
   Connection& connection_;
   const Framing* framing_;
+  std::uint64_t skipped_ = 0;  // while on_oversized_frame runs: FrameState::note, if there is more
+  bool ended_ = false;         // on_frames_end has been told
 };
 
 }  // namespace millrace

@@ -66,7 +66,8 @@ class FramedHandler : public ConnectionHandler, public FrameReceiver {
   };
 
   const Framing& framing_of(Connection& c) const noexcept;
-  void switch_framing(Connection& c, Framing next);
+  void switch_framing(FramedConnection& c, Framing next);
+  bool finish_skipping(Connection& c, ReceiveBuffer& in);
   void cut(Connection& c, ReceiveBuffer& in, const Framing& framing);
   void end(Connection& c, const Framing& framing);
   void fail(FramedConnection& c, const FrameError& error);

@@ -83,8 +83,8 @@ class Framing {
   };
   template <FrameCodec C>
   struct Of;
-  static void tell_oversized(const Decoded& found, std::size_t unconsumed, FramedConnection& c,
-                             FrameReceiver& to);
+  static void tell_oversized(const Decoded& found, std::size_t unconsumed, const FrameState& state,
+                             FramedConnection& c, FrameReceiver& to);
 
   std::shared_ptr<const Any> codec_;
 };
@@ -112,6 +112,7 @@ struct Framing::Of final : Any {
     // Between two frames nothing is expected, and no memory held.
     while (!in.empty() && !in.stopped()) {
       const Decoded found = codec.decode(in.view(), state);
+      found.check(in.size());
       switch (found.status) {
         case Decoded::frame_ready:
           in.consume(found.consumed);  // first: what on_frame leaves behind starts after it
@@ -127,7 +128,7 @@ struct Framing::Of final : Any {
         case Decoded::oversized: {
           const std::size_t unconsumed = in.size();
           in.consume(found.consumed);
-          tell_oversized(found, unconsumed, c, to);
+          tell_oversized(found, unconsumed, state, c, to);
           break;
         }
         case Decoded::failed:

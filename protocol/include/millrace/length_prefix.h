@@ -6,8 +6,7 @@
 //   00 00 00 03 'a' 'b' 'c' 00 00 ...   frame = "abc", consumed = 7
 //   00 00 00 03 'a'                     incomplete, needed = 7
 //   00 00                               incomplete, needed = 4
-//   7f ff ff ff ...                     failed: frame_too_large, 2147483647 announced, limit
-//   16777216
+//   7f ff ff ff ...                     failed: frame_too_large, 2147483647 announced
 //
 //   LengthPrefix framing({.width_bytes = 2, .order = ByteOrder::little});
 //   for (auto d = framing.decode(in); d.status == Decoded::frame_ready; d = framing.decode(in)) {
