@@ -1,3 +1,4 @@
+#include <millrace/check.h>
 #include <millrace/framed_client.h>
 
 #include "framed_room.h"
@@ -6,12 +7,28 @@
 
 namespace millrace {
 
+namespace {
+
+FramedHandler& checked(const std::unique_ptr<FramedHandler>& handler) {
+  MILLRACE_CHECK(handler != nullptr, "a FramedClient needs a handler");
+  return *handler;
+}
+
+}  // namespace
+
 FramedClient::FramedClient(EventLoop& loop, FramedHandler& handler, const ClientOptions& options)
     : Client(loop, handler, with_room_for_frames(options, handler.framing())) {}
 
+FramedClient::FramedClient(EventLoop& loop, std::unique_ptr<FramedHandler> handler,
+                           const ClientOptions& options)
+    : FramedClient(loop, checked(handler), std::move(handler), options) {}
+
+FramedClient::FramedClient(EventLoop& loop, const FramedHandler& handler,
+                           std::unique_ptr<FramedHandler>&& owned, const ClientOptions& options)
+    : Client(loop, std::move(owned), with_room_for_frames(options, handler.framing())) {}
+
 FramedClient::FramedClient(EventLoop& loop, FrameCallbacks callbacks, const Framing& framing,
                            const ClientOptions& options)
-    : Client(loop, make_framed_handler(std::move(callbacks), framing),
-             with_room_for_frames(options, framing)) {}
+    : FramedClient(loop, make_framed_handler(std::move(callbacks), framing), options) {}
 
 }  // namespace millrace

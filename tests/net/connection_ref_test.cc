@@ -34,6 +34,21 @@ TEST_F(ConnectionRefTest, GivesTheConnectionWhileItLives) {
   EXPECT_EQ(ref, connection().ref());
 }
 
+TEST_F(ConnectionRefTest, RefersToNothingAfterItWasMovedFrom) {
+  start();
+  ConnectionRef ref = connection().ref();
+  ConnectionRef made = std::move(ref);
+  EXPECT_EQ(ref, ConnectionRef());
+  EXPECT_EQ(ref.id(), 0u);
+  EXPECT_EQ(ref.get(), nullptr);
+  EXPECT_EQ(made, connection().ref());
+  ref = std::move(made);
+  EXPECT_EQ(made, ConnectionRef());
+  EXPECT_EQ(made.get(), nullptr);
+  EXPECT_EQ(ref, connection().ref());
+  EXPECT_EQ(ref.get(), &connection());
+}
+
 TEST_F(ConnectionRefTest, IsNullOnceItsEndIsReported) {
   ConnectionRef ref;
   Connection* inside = nullptr;

@@ -1,8 +1,11 @@
 #include <millrace/framed_client.h>
 #include <millrace/framed_server.h>
+#include <millrace/framings.h>
 
 #include "support/loop_test.h"
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +13,7 @@ namespace millrace::test {
 namespace {
 
 struct FramedClientTest : LoopTest {};
+using FramedClientDeathTest = FramedClientTest;
 
 TEST_F(FramedClientTest, TalksToAServerInFramesOfEveryLayout) {
   for (const unsigned width : {1u, 2u, 4u, 8u}) {
@@ -85,6 +89,55 @@ TEST_F(FramedClientTest, AHandlerObjectGetsEveryCallback) {
   EXPECT_TRUE(server_side.ended);
   EXPECT_EQ(server_side.reason, std::error_code());
   EXPECT_EQ(client_side.reason, std::error_code());
+}
+
+// Writes down that it is gone, and its last words.
+struct Diarist : Talker {
+  explicit Diarist(std::vector<std::string>& diary)
+      : Talker(Lines({.max_line_bytes = 500'000})), diary_(diary) {}
+  ~Diarist() override { diary_.push_back("gone"); }
+  void on_frame(FramedConnection&, ByteView f) override {
+    if (when_frame) when_frame();
+    diary_.push_back("frame of " + std::to_string(f.size()));  // it still lives
+  }
+  void on_close(Connection&, std::error_code why) override { diary_.push_back(why.message()); }
+  std::function<void()> when_frame;
+
+ private:
+  std::vector<std::string>& diary_;
+};
+
+TEST_F(FramedClientTest, AHandlerThatServerAndClientOwnLivesUntilItsLastCallback) {
+  std::vector<std::string> served, called;
+  auto serving = std::make_unique<Diarist>(served);
+  auto calling = std::make_unique<Diarist>(called);
+  Diarist& client_side = *calling;
+  // More than is received without the framing's word for it.
+  ServerOptions small;
+  small.connection.limits.receive_bytes = 1000;
+  auto server = std::make_unique<FramedServer>(loop(), std::move(serving), small);
+  server->listen(SocketAddress::loopback(0));
+  auto client = std::make_unique<FramedClient>(loop(), std::move(calling));
+  client_side.when_frame = [&] { client.reset(); };
+  client->connect(server->address());
+  ASSERT_TRUE(run_until([&] { return called.size() == 3 && served.size() == 2; }));
+  const std::string destroyed = make_error_code(error::owner_destroyed).message();
+  EXPECT_EQ(called, (std::vector<std::string>{"frame of 5", destroyed, "gone"}));
+  RawSocket peer = RawSocket::connect_to(server->address());
+  peer.send_all(std::string(400'000, 'x') + "\n");
+  ASSERT_TRUE(run_until([&] { return served.size() == 3; }));
+  EXPECT_EQ(served.back(), "frame of 400000");
+  server.reset();
+  loop().run_once(0ms);
+  EXPECT_EQ(served[3], destroyed);
+  EXPECT_EQ(served[4], "gone");
+}
+
+TEST_F(FramedClientDeathTest, WithoutAHandlerNeitherIsMade) {
+  EXPECT_DEATH(FramedClient(loop(), std::unique_ptr<FramedHandler>()),
+               "FramedClient needs a handler");
+  EXPECT_DEATH(FramedServer(loop(), std::unique_ptr<FramedHandler>()),
+               "FramedServer needs a handler");
 }
 
 TEST_F(FramedClientTest, APlainConnectionCanSwitchToFramesInMidStream) {

@@ -21,6 +21,18 @@ struct Slot;
 class ConnectionRef {
  public:
   ConnectionRef() noexcept = default;  // refers to nothing
+  ConnectionRef(const ConnectionRef&) noexcept = default;
+  // What was moved from refers to nothing.
+  ConnectionRef(ConnectionRef&& other) noexcept
+      : loop_(std::move(other.loop_)),
+        slot_(std::exchange(other.slot_, nullptr)),
+        id_(std::exchange(other.id_, 0)) {}
+  ConnectionRef& operator=(ConnectionRef other) noexcept {
+    std::swap(loop_, other.loop_);
+    std::swap(slot_, other.slot_);
+    std::swap(id_, other.id_);
+    return *this;
+  }
 
   // The connection, or null once its end has begun to be reported. Loop's thread only.
   Connection* get() const noexcept;

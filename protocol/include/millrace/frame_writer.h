@@ -20,6 +20,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <iterator>
 #include <span>
@@ -48,6 +49,12 @@ class FrameWriter {
     store(room(sizeof value).data(), value, order);
     advance(sizeof value);
   }
+  // A byte has no order.
+  template <std::same_as<std::uint8_t> T>
+  void put(T value) {
+    put(value, ByteOrder::big);
+  }
+  void put(std::byte value) { put(std::to_integer<std::uint8_t>(value)); }
 
   // Room for at least `n` bytes behind the payload so far, valid until the next call of any other
   // function but advance(); the first so many bytes of it become part of the payload by advance().

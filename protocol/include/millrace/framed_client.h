@@ -9,14 +9,24 @@
 #include <millrace/client.h>
 #include <millrace/framed_handler.h>
 
+#include <memory>
+
 namespace millrace {
 
 class FramedClient : public Client {
  public:
-  // The handler's framing counts; it outlives the client.
+  // A handler of yours, which outlives the client, one that the client owns, or the same as
+  // lambdas. The handler's framing counts.
   FramedClient(EventLoop& loop, FramedHandler& handler, const ClientOptions& options = {});
+  FramedClient(EventLoop& loop, std::unique_ptr<FramedHandler> handler,
+               const ClientOptions& options = {});
   FramedClient(EventLoop& loop, FrameCallbacks callbacks, const Framing& framing = {},
                const ClientOptions& options = {});
+
+ private:
+  // `handler` is what `owned` owns, named before it is handed on.
+  FramedClient(EventLoop& loop, const FramedHandler& handler,
+               std::unique_ptr<FramedHandler>&& owned, const ClientOptions& options);
 };
 
 }  // namespace millrace

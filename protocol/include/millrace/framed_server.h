@@ -10,14 +10,24 @@
 #include <millrace/framed_handler.h>
 #include <millrace/server.h>
 
+#include <memory>
+
 namespace millrace {
 
 class FramedServer : public Server {
  public:
-  // The handler's framing counts; it outlives the server.
+  // A handler of yours, which outlives the server, one that the server owns, or the same as
+  // lambdas. The handler's framing counts.
   FramedServer(EventLoop& loop, FramedHandler& handler, const ServerOptions& options = {});
+  FramedServer(EventLoop& loop, std::unique_ptr<FramedHandler> handler,
+               const ServerOptions& options = {});
   FramedServer(EventLoop& loop, FrameCallbacks callbacks, const Framing& framing = {},
                const ServerOptions& options = {});
+
+ private:
+  // `handler` is what `owned` owns, named before it is handed on.
+  FramedServer(EventLoop& loop, const FramedHandler& handler,
+               std::unique_ptr<FramedHandler>&& owned, const ServerOptions& options);
 };
 
 }  // namespace millrace
