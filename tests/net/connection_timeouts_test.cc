@@ -19,13 +19,17 @@ struct ConnectionTimeoutsTest : TimeoutsTest {
     EXPECT_GT(connection().queued_bytes(), 0u);
   }
   // Until everything that has left is acknowledged and the kernels' buffers are full: the peer's
-  // late ACKs are progress too.
+  // late ACKs are progress too. Several looks in a row: a busy machine's ACKs may be later still.
   void until_stuck() {
+    int stuck = 0;
     EXPECT_TRUE(run_until([&] {
       const std::uint64_t sent = connection().stats().bytes_sent;
       run_for(5ms);
       const KernelQueues q = connection().kernel_queues();
-      return q.send_bytes == q.send_unsent_bytes && connection().stats().bytes_sent == sent;
+      const bool now =
+          q.send_bytes == q.send_unsent_bytes && connection().stats().bytes_sent == sent;
+      stuck = now ? stuck + 1 : 0;
+      return stuck == 4;
     }));
   }
   // The peer reads until the kernel has taken more of what waits.
