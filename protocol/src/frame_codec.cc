@@ -55,7 +55,7 @@ std::byte* Scratch::take(std::size_t bytes) {
     memory_.reset();
     bytes_ = 0;
     // Not initialised: the system gives pages of a large one only as they are written.
-    memory_.reset(new std::byte[bytes]);
+    memory_.reset(static_cast<std::byte*>(::operator new(bytes)));
     bytes_ = bytes;
   }
   return memory_.get();

@@ -24,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -107,7 +108,10 @@ class Scratch {
   std::byte* take(std::size_t bytes);
 
  private:
-  std::unique_ptr<std::byte[]> memory_;
+  struct Free {
+    void operator()(std::byte* memory) const noexcept { ::operator delete(memory); }
+  };
+  std::unique_ptr<std::byte, Free> memory_;
   std::size_t bytes_ = 0;
 };
 
