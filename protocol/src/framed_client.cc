@@ -9,7 +9,7 @@ namespace millrace {
 
 namespace {
 
-FramedHandler& checked(const std::unique_ptr<FramedHandler>& handler) {
+FramedHandler& handler_of_client(const std::unique_ptr<FramedHandler>& handler) {
   MILLRACE_CHECK(handler != nullptr, "a FramedClient needs a handler");
   return *handler;
 }
@@ -21,7 +21,7 @@ FramedClient::FramedClient(EventLoop& loop, FramedHandler& handler, const Client
 
 FramedClient::FramedClient(EventLoop& loop, std::unique_ptr<FramedHandler> handler,
                            const ClientOptions& options)
-    : FramedClient(loop, checked(handler), std::move(handler), options) {}
+    : FramedClient(loop, handler_of_client(handler), std::move(handler), options) {}
 
 FramedClient::FramedClient(EventLoop& loop, const FramedHandler& handler,
                            std::unique_ptr<FramedHandler>&& owned, const ClientOptions& options)

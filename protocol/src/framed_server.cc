@@ -9,7 +9,7 @@ namespace millrace {
 
 namespace {
 
-FramedHandler& checked(const std::unique_ptr<FramedHandler>& handler) {
+FramedHandler& handler_of_server(const std::unique_ptr<FramedHandler>& handler) {
   MILLRACE_CHECK(handler != nullptr, "a FramedServer needs a handler");
   return *handler;
 }
@@ -21,7 +21,7 @@ FramedServer::FramedServer(EventLoop& loop, FramedHandler& handler, const Server
 
 FramedServer::FramedServer(EventLoop& loop, std::unique_ptr<FramedHandler> handler,
                            const ServerOptions& options)
-    : FramedServer(loop, checked(handler), std::move(handler), options) {}
+    : FramedServer(loop, handler_of_server(handler), std::move(handler), options) {}
 
 FramedServer::FramedServer(EventLoop& loop, const FramedHandler& handler,
                            std::unique_ptr<FramedHandler>&& owned, const ServerOptions& options)

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kLargestName = 64;
 // Eighteen digits: no sum of such a length and its header can overflow.
-constexpr std::size_t kMostDigits = 18;
+constexpr std::size_t kMostOfLength = 18;
 // FrameState::note is how many bytes of a header were searched.
 
 char lower(char c) {
@@ -91,7 +91,7 @@ struct HeaderBlock::Length {
   const char* read(std::string_view digits) noexcept {
     if (found) return "more than one length in a header";
     found = true;
-    if (digits.empty() || digits.size() > kMostDigits) return "a length that is no plain number";
+    if (digits.empty() || digits.size() > kMostOfLength) return "a length that is no plain number";
     std::uint64_t number = 0;
     const auto [end, problem] =
         std::from_chars(digits.data(), digits.data() + digits.size(), number);

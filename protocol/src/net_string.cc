@@ -13,14 +13,14 @@ namespace {
 
 // Eighteen digits: no sum of such a length and its edges can overflow.
 constexpr std::size_t kMostDigits = 18;
-constexpr std::uint64_t kLargestLength = 999'999'999'999'999'999;
+constexpr std::uint64_t kLargestInDigits = 999'999'999'999'999'999;
 constexpr const char* kNoComma = "no comma behind the payload";
 
 }  // namespace
 
 NetString::NetString(const NetStringOptions& options)
     : max_payload_bytes_(static_cast<std::size_t>(
-          std::min<std::uint64_t>(options.max_payload_bytes, kLargestLength))),
+          std::min<std::uint64_t>(options.max_payload_bytes, kLargestInDigits))),
       oversize_(options.oversize) {
   OptionsCheck("NetStringOptions")
       .that(options.max_payload_bytes > 0, "max_payload_bytes", 0, "no payload fits");

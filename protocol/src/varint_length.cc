@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::uint64_t kLargestLength = std::numeric_limits<std::int64_t>::max();
+constexpr std::uint64_t kLargestVarint = std::numeric_limits<std::int64_t>::max();
 
 }  // namespace
 
@@ -23,7 +23,7 @@ VarintLength::VarintLength(const VarintLengthOptions& options)
   check.that(length_bits_ == 32 || length_bits_ == 64, "length_bits", length_bits_, "not 32 or 64");
   check.that(max_payload_bytes_ > 0, "max_payload_bytes", 0, "no payload fits");
   const std::uint64_t most = length_bits_ == 32 ? std::numeric_limits<std::uint32_t>::max()
-                                                : kLargestLength - 10;  // with its header
+                                                : kLargestVarint - 10;  // with its header
   max_payload_bytes_ = static_cast<std::size_t>(std::min<std::uint64_t>(max_payload_bytes_, most));
 }
 
@@ -53,7 +53,7 @@ Decoded VarintLength::decode_long(ByteView input, FrameState& state) const noexc
     length |= (byte & 0x7f) << shift;
     if (byte >= 0x80) continue;
     if (byte == 0 && i > 0) return Decoded::corrupt("a length with more bytes than it needs");
-    if (length > kLargestLength) return Decoded::corrupt("a length beyond all bounds", length);
+    if (length > kLargestVarint) return Decoded::corrupt("a length beyond all bounds", length);
     const std::uint64_t whole = i + 1 + length;
     if (length > max_payload_bytes_) {
       return too_large(oversize_, whole, length, max_payload_bytes_, input, state);

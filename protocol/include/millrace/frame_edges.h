@@ -1,6 +1,6 @@
 // FrameEdges is a payload and what goes around it: before(), payload() and after(), one behind the
-// other, are the frame as it is sent. FrameCodec::wrap() fills a new one; layers add to it. Valid as
-// long as the codec and the payload that it was made from; with Compressed only until the next
+// other, are the frame as it is sent. FrameCodec::wrap() fills a new one; layers add to it. Valid
+// as long as the codec and the payload that it was made from; with Compressed only until the next
 // wrap() in the same thread. One thread at a time.
 //
 //   FrameEdges edges;

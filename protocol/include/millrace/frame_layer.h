@@ -1,6 +1,6 @@
-// For whoever writes a layer around a framing, as Checksummed and Compressed are: which framings can
-// carry what the layer makes of a payload. It is known when the program is compiled, but for what
-// the options of a framing decide.
+// For whoever writes a layer around a framing, as Checksummed and Compressed are: which framings
+// can carry what the layer makes of a payload. It is known when the program is compiled, but for
+// what the options of a framing decide.
 //
 //   template <FrameCodec C>
 //   requires kCarriesAnyBytes<C>  // or, to append to a payload without a copy: OpaqueFrameCodec
