@@ -14,6 +14,11 @@ ROW = 22  # pixels
 CUT_AT = 3.0  # times the target or the reference: a longer bar would make all others look the same
 
 
+# The numbers in each decade of a logarithmic axis, the more the better.
+STEPS = [(1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)]
+MOST_TICKS = 9
+
+
 @dataclass
 class Bar:
     name: str
@@ -89,7 +94,7 @@ def draw_bar(axes, styles, row, i, highest, form):
                   color=light("subject" if mine else "ink"), **beside)  # fmt: skip
 
 
-def dots(result, styles, rows, form, label, width=1040, reference=None, cut=None, left=250):
+def dots(styles, rows, label, width=1040, reference=None, cut=None, left=250, row_height=ROW + 4):
     """A row for each of `rows`, on a logarithmic axis: who is further left is better."""
     everybody = [row.dots[name][1] for row in rows for name in row.dots]
     shown = [row.target for row in rows if row.target] + ([reference] if reference else [])
@@ -97,12 +102,12 @@ def dots(result, styles, rows, form, label, width=1040, reference=None, cut=None
     if cut:
         highest = min(highest, cut)
     room = (highest / lowest) ** 0.05 * 1.02
-    figure = new_figure(width, len(rows) * (ROW + 4) + 48)
+    figure = new_figure(width, len(rows) * row_height + 48)
     axes = figure.add_subplot()
     place(figure, left=left, top=6, right=92 if cut else 24, bottom=42)
     axes.set(xscale="log", xlim=(lowest / room, highest * room), ylim=(len(rows) - 0.5, -0.5))
     axes.set_xlabel(label, loc="left")
-    log_ticks(axes.xaxis, lowest / room, highest * room, form)
+    log_ticks(axes.xaxis, lowest / room, highest * room, figures.short)
     axes.tick_params(length=0, pad=6)
     axes.set_yticks(range(len(rows)), [row.label for row in rows], color=light("ink"))
     axes.spines["left"].set_visible(False)
@@ -112,11 +117,11 @@ def dots(result, styles, rows, form, label, width=1040, reference=None, cut=None
     if reference:
         axes.axvline(reference, color=light("reference"), linewidth=1.4, zorder=2)
     for i, row in enumerate(rows):
-        draw_dots(axes, styles, row, i, highest, form)
+        draw_dots(axes, styles, row, i, highest)
     return figure
 
 
-def draw_dots(axes, styles, row, i, highest, form):
+def draw_dots(axes, styles, row, i, highest):
     beyond = []
     for name, (low, value, high) in row.dots.items():
         if value > highest * 1.0001:
@@ -130,29 +135,23 @@ def draw_dots(axes, styles, row, i, highest, form):
         axes.vlines(row.target, i - 0.36, i + 0.36, color=light("subject"), linewidth=1.4,
                     linestyle=(0, (3, 1.5)), zorder=7)  # fmt: skip
     if beyond:
-        low, high = form(min(beyond)), form(max(beyond))
+        low, high = figures.plain(min(beyond)), figures.plain(max(beyond))
         text = f"{low} ▸" if low == high else f"{low} to {high} ▸"
         axes.annotate(text, (1, i), (6, 0), xycoords=("axes fraction", "data"), va="center", fontsize=8,
                       textcoords="offset points", color=light("soft"))  # fmt: skip
 
 
 def log_ticks(axis, low, high, form):
-    """1, 2, 5 in each decade, or fewer when there are many, or more when there are too few."""
-    decades = math.log10(high / low)
-    if decades > 2.5:
-        steps = (1,)
-    elif decades > 1:
-        steps = (1, 2, 5)
-    else:
-        steps = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    """As many round numbers as there is room for."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    every = 1 + len(powers) // 9
-    ticks = [step * 10.0**power for power in powers if power % every == 0 for step in steps]
-    axis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    for steps in STEPS:
+        ticks = [step * 10.0**power for power in powers for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= MOST_TICKS:
+            break
+    if len(ticks) < 2:
+        ticks = [float(f"{value:.2g}") for value in (low, high)]
+    axis.set_major_locator(FixedLocator(ticks[:: 1 + len(ticks) // (MOST_TICKS + 1)]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
-
-
-def number_on_axis(value):
-    return figures.short(float(f"{value:.6g}"))

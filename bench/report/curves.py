@@ -6,6 +6,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 import figures
 from charts import log_ticks
+from result import LATENCIES
 from svg import new_figure, place
 from theme import light
 
@@ -19,9 +20,7 @@ def nines(share):
 
 def curve_of(score):
     """The points of a latency curve, or what the percentiles of the table make of it."""
-    points = score.curve or [
-        (float(key[1:]) / 100, ns) for key, ns in score.latency.items() if key.startswith("p")
-    ]
+    points = score.curve or [(LATENCIES[key], ns) for key, ns in score.latency.items()]
     return sorted((share, ns) for share, ns in points if 0 < share < 1 and ns > 0)
 
 
@@ -33,7 +32,7 @@ def latency(styles, scores, width=510, height=230):
         return None
     figure = new_figure(width, height)
     axes = figure.add_subplot()
-    place(figure, left=58, top=10, right=20, bottom=42)
+    place(figure, left=58, top=10, right=26, bottom=42)
     axes.set_yscale("log")
     for name, points in lines.items():
         shares, ns = zip(*points)
@@ -74,6 +73,10 @@ def growth(styles, what, label, form, log=True, width=510, height=250, title=Non
     return figure
 
 
+def has_values(what):
+    return bool(what) and any(value is not None for line in what.lines.values() for value in line)
+
+
 def finish(axes, low, high, form):
     if low > 0:
         room = max(1.1, (high / low) ** 0.06)
@@ -86,6 +89,15 @@ def finish(axes, low, high, form):
     axes.tick_params(length=0, pad=6)
     axes.grid(axis="both")
     axes.spines["left"].set_visible(False)
+
+
+def legend_key(styles, name):
+    """Line and mark of a contestant, 30 by 12."""
+    figure = new_figure(30, 12)
+    figure.add_artist(Line2D([0, 1], [0.5, 0.5], **styles.line(name)))
+    look = styles.mark(name) | {"markersize": 6}
+    figure.add_artist(Line2D([0.5], [0.5], color=styles.colour(name), linestyle="none", **look))
+    return figure
 
 
 def add_legend(figure, result, styles, names, columns, marks=False):

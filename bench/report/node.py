@@ -93,5 +93,6 @@ def describe(value):
 
 
 def printable(text):
-    """XML has no control characters, not even escaped ones."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """One line. XML has no control characters, not even escaped ones."""
+    line = "".join(" " if c.isspace() else c for c in text)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

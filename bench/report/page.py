@@ -1,9 +1,12 @@
 """The HTML page: everything in one file."""
 import pathlib
+import statistics
 
+import curves
 import figures
 import jinja2
 import sections
+import svg
 import theme
 import verdicts
 from markupsafe import Markup
@@ -30,7 +33,10 @@ def render(result, file_name):
         run=run(result),
         css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         colours=theme.COLOURS,
-        keys=[key(styles, contestant) for contestant in result.present()],
+        symbols=[
+            svg.symbol(curves.legend_key(styles, contestant.name), f"key-{i}")
+            for i, contestant in enumerate(result.shown())
+        ],
         headline=headline(result, found, ahead, compared),
         overview_chart=sections.overview_chart(result, styles),
         overview=sections.overview_table(result),
@@ -38,7 +44,7 @@ def render(result, file_name):
         memory=sections.memory(result, styles),
         micro=sections.micro(result, styles),
         growth=sections.growth(result, styles),
-        verdicts=found,
+        verdicts=verdicts.by_group(found),
         date=result.date.replace("T", " ").replace("Z", " UTC"),
     )
 
@@ -62,38 +68,22 @@ def run(result):
     return f"{rounds} of {result.round_seconds:g} s" if result.round_seconds else rounds
 
 
-def key(styles, contestant):
-    """A line of the legend: SVG wants dashes as numbers."""
-    line = styles.line(contestant.name)
-    dashes = line.get("linestyle", "solid")
-    return {
-        "name": contestant.name,
-        "title": contestant.title,
-        "version": contestant.version,
-        "variable": styles.variable(contestant.name),
-        "width": line["linewidth"] * 1.3,
-        "dashes": "none" if dashes == "solid" else " ".join(f"{n * 1.4:g}" for n in dashes[1]),
-    }
-
-
 def headline(result, found, ahead, compared):
-    """Three or four figures for who has ten seconds: (figure, what it is, good or bad or "")."""
+    """For who has ten seconds: (figure, what it is, good or bad or "")."""
     tiles = []
-    reached = sum(verdict.reached for verdict in found)
+    missed = sum(not verdict.reached for verdict in found)
     if found:
-        mood = "good" if reached == len(found) else "bad"
-        tiles.append((f"{reached} of {len(found)}", "targets reached", mood))
+        what = f"targets reached, {missed} missed" if missed else "targets reached"
+        tiles.append((f"{len(found) - missed} of {len(found)}", what, "" if missed else "good"))
     if compared:
         mood = "good" if ahead == compared else ""
         tiles.append((f"{ahead} of {compared}", "workloads at less CPU than every peer", mood))
-    first = next((w for w in result.workloads if (s := verdicts.score_of(w, SUBJECT)) and s.ratio), None)
-    if first and SUBJECT != result.reference:
-        # The middle one of all says more than any chosen one.
-        scores = [verdicts.score_of(w, SUBJECT) for w in result.workloads]
-        ratios = sorted(s.ratio.median for s in scores if s and s.ratio)
-        middle = (ratios[(len(ratios) - 1) // 2] + ratios[len(ratios) // 2]) / 2
-        title = result.title(result.reference)
-        tiles.append((f"{middle:.3f}", f"times the CPU of {title}, middle of {len(ratios)} workloads", ""))
+    scores = [verdicts.score_of(workload, SUBJECT) for workload in result.workloads]
+    ratios = [score.ratio.median for score in scores if score and score.ratio]
+    if ratios and SUBJECT != result.reference:
+        # The median of all says more than any that were chosen.
+        what = f"times the CPU of {result.title(result.reference)}, median of {len(ratios)} workloads"
+        tiles.append((f"{statistics.median(ratios):.3f}", what, ""))
     idle = result.memory.results.get(SUBJECT, {}).get("idle") if result.memory else None
     if idle is not None:
         tiles.append((f"{idle:,.0f} B", "for an idle connection", ""))

@@ -44,7 +44,7 @@ def complete(figure, result, styles, title, names, marks=False):
 
 
 def taking_part(result, names):
-    return [contestant.name for contestant in result.present() if contestant.name in names]
+    return [contestant.name for contestant in result.shown() if contestant.name in names]
 
 
 def cpu(result, styles):
@@ -89,7 +89,7 @@ def memory(result, styles):
 
 
 def growth(result, styles):
-    if not result.growth_cpu:
+    if not curves.has_values(result.growth_cpu):
         return None
     figure = curves.growth(styles, result.growth_cpu, "connections", figures.duration, False, WIDTH, 300)
     names = taking_part(result, result.growth_cpu.lines)
@@ -98,7 +98,7 @@ def growth(result, styles):
 
 def timers(result, styles):
     """The operation that is done the most often: moving a timer; else the first that there is."""
-    operations = result.growth_timers
+    operations = {key: what for key, what in result.growth_timers.items() if curves.has_values(what)}
     operation = next((key for key in ("touch", "start") if key in operations), next(iter(operations), None))
     if operation is None:
         return None

@@ -30,6 +30,8 @@ def main(arguments=None):
         return fail(f"{options.result}: {error.strerror}")
     try:
         write(result, options)
+    except ImportError as error:
+        return fail(f"it needs Debian's python3-matplotlib and python3-jinja2: {error}")
     except OSError as error:
         return fail(f"{error.filename}: {error.strerror}")
     return 0

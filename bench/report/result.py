@@ -9,6 +9,7 @@ from node import BadResult, load
 
 FORMAT = "millrace-bench 1"
 SUBJECT = "millrace"  # whose report it is
+LATENCIES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "p99.99": 0.9999, "max": 1}
 
 
 @dataclass
@@ -17,6 +18,7 @@ class Contestant:
     title: str
     version: str = ""
     absent: str = ""  # why it did not take part; empty when it did
+    shown: bool = True  # it took part, or has results in a part that was merged
 
 
 @dataclass
@@ -97,7 +99,7 @@ class Result:
     round_seconds: float | None
     machine: dict
     reference: str
-    contestants: dict  # by name, those who took part first
+    contestants: dict  # by name
     workloads: list = field(default_factory=list)
     memory: Memory | None = None
     micro: list = field(default_factory=list)
@@ -105,14 +107,14 @@ class Result:
     growth_memory: Growth | None = None
     growth_timers: dict = field(default_factory=dict)  # {"start": Growth}
 
-    def present(self):
-        return [c for c in self.contestants.values() if not c.absent]
+    def shown(self):
+        return [c for c in self.contestants.values() if c.shown]
 
     def absent(self):
         return [c for c in self.contestants.values() if c.absent]
 
     def title(self, name):
-        return self.contestants[name].title
+        return self.contestants[name].title if name in self.contestants else name
 
 
 def read_result(path):
@@ -135,12 +137,12 @@ def read_result(path):
         result.memory = read_memory(root["memory"])
     if root.find("growth"):
         read_growth(root["growth"], result)
-    add_unlisted(result)
+    note_shown(result)
     return result
 
 
-def add_unlisted(result):
-    """Who has results only in a part that was merged is shown under the name that it has there."""
+def note_shown(result):
+    """Who is not listed and has results, of a part that was merged, is shown by its name there."""
     names = [score.contestant for workload in result.workloads for score in workload.scores]
     if result.memory:
         names += result.memory.results
@@ -148,8 +150,10 @@ def add_unlisted(result):
         names += micro.values
     for growth in (result.growth_cpu, result.growth_memory, *result.growth_timers.values()):
         names += growth.lines if growth else []
-    for name in [*names, result.reference]:
+    for name in names:
         result.contestants.setdefault(name, Contestant(name, name))
+    for contestant in result.contestants.values():
+        contestant.shown = not contestant.absent or contestant.name in names
 
 
 def items_of(node, key):
@@ -235,7 +239,11 @@ def read_score(node):
         cpu_ns=read_spread(node, "cpu_ns"),
         user_ns=measured(number_or_none(node, "user_ns")),
         ratio=read_spread(node, "ratio_cpu"),
-        latency={key: ns for key, ns in read_numbers(node, "latency_ns").items() if measured(ns)},
+        latency={
+            key: ns
+            for key, ns in read_numbers(node, "latency_ns").items()
+            if key in LATENCIES and measured(ns)
+        },
         curve=read_curve(node),
         server_busy=number_or_none(node, "server_busy"),
         client_bound=bool(client_bound and client_bound.flag()),

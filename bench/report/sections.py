@@ -12,7 +12,6 @@ from svg import inline
 
 OVERVIEW_CUT = 3.5  # times the reference: what is beyond is told as a number at the edge
 TIMER_TITLES = {"start": "start", "cancel": "cancel", "touch": "move on", "expire": "expire, with callback"}
-# Who is measured first stands first; a missing one is left out.
 PERCENTILES = ["p50", "p99", "p99.9", "max"]
 
 
@@ -29,9 +28,9 @@ def overview_rows(result):
     return rows
 
 
-def overview(result, styles, rows, width=1040):
+def overview(result, styles, rows, width=880):
     label = f"CPU per message, times that of {result.title(result.reference)} (logarithmic; left is better)"
-    return charts.dots(result, styles, rows, figures.ratio, label, width, reference=1, cut=OVERVIEW_CUT, left=290)
+    return charts.dots(styles, rows, label, width, reference=1, cut=OVERVIEW_CUT, left=262)
 
 
 def overview_chart(result, styles):
@@ -55,7 +54,7 @@ def overview_table(result):
             "peer": result.title(peer.contestant) if peer else "–",
             "peer_ratio": f"{peer.ratio.median:.3f}" if peer else "–",
             "ahead": bool(peer and mine and mine.ratio and mine.ratio.median < peer.ratio.median),
-            "target": figures.plain(workload.target),
+            "target": figures.ratio(workload.target),
             "verdict": verdicts.workload_verdict(workload),
             "failed": bool(mine and mine.errors),
         })  # fmt: skip
@@ -128,7 +127,7 @@ def workload_table(result, workload):
           for key in PERCENTILES),
         (("system calls", f"per {workload.unit}"),
          lambda s: s.system_calls and figures.plain(sum(s.system_calls.values()))),
-        (("server busy", ""), lambda s: s.server_busy is not None and f"{s.server_busy:.0%}"),
+        (("server busy", ""), lambda s: s.server_busy is not None and f"{100 * s.server_busy:.0f} %"),
     ]  # fmt: skip
     kept = [(heading, cell) for heading, cell in columns if any(cell(score) for score in scores)]
     rows = [
@@ -155,7 +154,7 @@ def system_calls(result, workload):
         score = verdicts.score_of(workload, name)
         if score and score.system_calls:
             calls = sorted(score.system_calls.items(), key=lambda item: -item[1])
-            lines.append((result.title(name), ", ".join(f"{call} {figures.plain(n)}" for call, n in calls)))
+            lines.append((result.title(name), ", ".join(f"{call} {figures.plain(n, 2)}" for call, n in calls)))
     return lines
 
 
@@ -167,7 +166,7 @@ def memory_states(memory):
 
 def memory_rows(result, state):
     results = result.memory.results
-    return [Bar(c.name, results[c.name].get(state)) for c in result.present() if c.name in results]
+    return [Bar(c.name, results[c.name].get(state)) for c in result.shown() if c.name in results]
 
 
 def memory(result, styles):
@@ -194,7 +193,7 @@ def micro(result, styles):
     for operation in single:
         by_unit.setdefault(operation.unit, []).append((operation, 0, operation.title))
     for places in by_unit.values():
-        title = "single operations" if several else "operations"
+        title = "others" if several else "operations"
         sections.append(micro_section(result, styles, title, "", places))
     return [section for section in sections if section]
 
@@ -210,8 +209,8 @@ def micro_section(result, styles, title, argument, places):
     if not rows:
         return None
     left = 60 + max(6 * len(row.label) for row in rows)
-    figure = charts.dots(result, styles, rows, charts.number_on_axis, f"{unit} (logarithmic)", 510, left=min(left, 220))
-    taking_part = [c for c in result.present() if any(c.name in op.values for op, _, _ in places)]
+    figure = charts.dots(styles, rows, f"{unit} (logarithmic; left is faster)", 510, left=min(left, 220), row_height=26 + 60 // len(rows))
+    taking_part = [c for c in result.shown() if any(c.name in op.values for op, _, _ in places)]
     return {
         "title": title,
         "argument": argument,
@@ -231,7 +230,7 @@ def growth(result, styles):
     charts_of = []
 
     def add(title, what, label, form, log):
-        if what and any(value is not None for line in what.lines.values() for value in line):
+        if curves.has_values(what):
             drawn = inline(curves.growth(styles, what, label, form, log), f"{title} over {label}")
             charts_of.append({"title": title, "chart": drawn})
 

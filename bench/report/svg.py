@@ -68,20 +68,29 @@ def draw(figure, paper):
 
 
 def inline(figure, label):
-    """For HTML: it takes the width that there is, at most its own, and the page's font and colours."""
-    width, height = figure.get_size_inches() * DOTS_PER_INCH
+    """For HTML: it takes the width that there is, and the page's font and colours."""
+    body, box = for_page(figure)
+    return f'<svg class="chart" role="img" aria-label="{escape(label)}" viewBox="{box}">{body}'
+
+
+def symbol(figure, identity):
+    """For HTML, to be shown by <use href="#identity">."""
+    body, box = for_page(figure)
+    return f'<symbol id="{escape(identity)}" viewBox="{box}">{body}'.replace("</svg>", "</symbol>")
+
+
+def for_page(figure):
+    """What is inside <svg>, and its viewBox."""
     svg = draw(figure, "none")
-    body = svg[svg.index(">") + 1 :]
-    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, flags=re.S)
+    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", svg[svg.index(">") + 1 :], flags=re.S)
     body = re.sub("#[0-9a-f]{6}", lambda match: VARIABLES.get(match[0], match[0]), body)
     body = re.sub(rf"font: (\w+ )?([\d.]+px) '{MEASURED}'", font, body)
     # Several are in one document, and call their parts by the same names.
     mine = f"f{next(figure_numbers)}-"
-    body = re.sub(r' id="(\w+_\d+)"', "", body)
+    body = re.sub(r' id="\w+_\d+"', "", body)
     body = re.sub(r'( id="|url\(#|href="#)', lambda match: match[0] + mine, body)
-    box = f"0 0 {width * 0.75:g} {height * 0.75:g}"  # matplotlib counts points
-    return (f'<svg class="chart" role="img" aria-label="{escape(label)}" viewBox="{box}" '
-            f'style="max-width: {width:g}px">{body}')  # fmt: skip
+    width, height = figure.get_size_inches() * 72  # matplotlib counts points
+    return body, f"0 0 {width:g} {height:g}"
 
 
 def font(match):

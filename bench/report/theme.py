@@ -38,7 +38,7 @@ class Styles:
     """How each contestant looks, everywhere the same."""
 
     def __init__(self, result):
-        names = [c.name for c in result.present() if c.name not in (SUBJECT, result.reference)]
+        names = [c.name for c in result.shown() if c.name not in (SUBJECT, result.reference)]
         self.reference = result.reference
         self.peers = {name: i for i, name in enumerate(names)}
 
@@ -63,7 +63,7 @@ class Styles:
 
     def mark(self, name):
         if name == SUBJECT:
-            return {"marker": "o", "markersize": 8, "zorder": 6}
+            return {"marker": "o", "markersize": 7, "zorder": 6}
         if name == self.reference:
             return {"marker": "|", "markersize": 9, "markeredgewidth": 1.8, "zorder": 4}
         return {"marker": MARKS[self.peers.get(name, 0) % 8], "markersize": 5, "zorder": 3}

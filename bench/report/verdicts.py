@@ -40,10 +40,10 @@ def workload_verdict(workload):
     if not (mine and mine.ratio and workload.target):
         return None
     return Verdict(
-        "CPU against the reference",
+        "CPU, times the reference",
         workload.title,
         f"{mine.ratio.median:.3f}",
-        figures.plain(workload.target),
+        figures.ratio(workload.target),
         mine.ratio.median <= workload.target and not mine.errors,
         mine.ratio.low <= workload.target < mine.ratio.median,
     )
@@ -80,6 +80,13 @@ def all_verdicts(result):
         *memory_verdicts(result.memory),
         *(verdict for micro in result.micro for verdict in micro_verdicts(micro)),
     ]
+
+
+def by_group(verdicts):
+    groups = {}
+    for verdict in verdicts:
+        groups.setdefault(verdict.group, []).append(verdict)
+    return groups
 
 
 def against_peers(result):

@@ -78,7 +78,7 @@ def score(rng, name, workload):
         "latency_curve": curve if timed else None,
         "server_busy": busy,
         "client_bound": size >= 1 << 20 and name == "millrace",
-        "offered_rate": 100000 if kind == "open" else 0,
+        "offered_rate": {"open-50": 106000, "open-80": 170000}.get(workload[0], 0),
         "system_calls": {"recvfrom": 1 / depth, "sendto": 1 / depth, "epoll_wait": 0.031 / depth},
         "errors": [],
     }
