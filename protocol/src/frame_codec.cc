@@ -1,8 +1,5 @@
-#include <millrace/check.h>
 #include <millrace/error.h>
 #include <millrace/frame_codec.h>
-
-#include <cstring>
 
 namespace millrace {
 
@@ -59,13 +56,6 @@ std::byte* Scratch::take(std::size_t bytes) {
     bytes_ = bytes;
   }
   return memory_.get();
-}
-
-void FrameEdges::add_after(ByteView bytes) {
-  MILLRACE_CHECK_LE(after_.size() + bytes.size(), kLargestAfterBytes, "too much after a payload");
-  MILLRACE_CHECK(after_.empty() || after_.data() == after_bytes_, "add_after() behind set_after()");
-  std::memcpy(after_bytes_ + after_.size(), bytes.data(), bytes.size());
-  after_ = ByteView(after_bytes_, after_.size() + bytes.size());
 }
 
 }  // namespace millrace

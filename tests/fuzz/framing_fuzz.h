@@ -4,6 +4,7 @@
 // check_framing().
 #pragma once
 
+#include <millrace/frame_layer.h>
 #include <millrace/frame_reader.h>
 #include <millrace/framing.h>
 

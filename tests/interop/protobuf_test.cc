@@ -114,6 +114,20 @@ void expect_same(const std::vector<Reading>& got, const std::vector<Reading>& se
   }
 }
 
+// All messages until `parse`, one of protobuf's functions, finds the stream's end: a clean one.
+template <class Parse, class Stream>
+std::vector<Reading> read_all(Parse parse, Stream& in) {
+  std::vector<Reading> got;
+  bool clean_end = false;
+  Reading message;
+  while (parse(&message, &in, &clean_end)) {
+    got.push_back(message);
+    message.Clear();  // what is parsed is merged into it
+  }
+  EXPECT_TRUE(clean_end);
+  return got;
+}
+
 struct ProtobufTest : LoopTest {
   void SetUp() override {
     std::signal(SIGPIPE, SIG_IGN);  // protobuf writes with write()
@@ -214,13 +228,7 @@ TEST_F(ProtobufTest, FramesOfAllSizesAreReadByProtobufFromASocketUntilTheCleanEn
   std::vector<Reading> got;
   with_peer(server, [&](RawSocket& socket) {
     FileInputStream in(socket.fd());
-    bool clean_end = false;
-    Reading message;
-    while (ParseDelimitedFromZeroCopyStream(&message, &in, &clean_end)) {
-      got.push_back(message);
-      message.Clear();  // what is parsed is merged into it
-    }
-    EXPECT_TRUE(clean_end);
+    got = read_all(ParseDelimitedFromZeroCopyStream, in);
   });
   expect_same(got, sent);
 }
@@ -232,13 +240,7 @@ TEST_F(ProtobufTest, RandomFramesAreReadByProtobufsCodedStream) {
   with_peer(server, [&](RawSocket& socket) {
     FileInputStream file(socket.fd(), 1000);
     CodedInputStream in(&file);
-    bool clean_end = false;
-    Reading message;
-    while (ParseDelimitedFromCodedStream(&message, &in, &clean_end)) {
-      got.push_back(message);
-      message.Clear();  // what is parsed is merged into it
-    }
-    EXPECT_TRUE(clean_end);
+    got = read_all(ParseDelimitedFromCodedStream, in);
   });
   expect_same(got, sent);
 }

@@ -235,6 +235,13 @@ TEST(LengthField, SaysWhatItNeedsAndWhatWasAnnounced) {
   EXPECT_EQ(framing.decode(hex("ca 000c fe 41")).announced, 16u);
 }
 
+#ifndef NDEBUG
+TEST(LengthFieldDeathTest, DecodingWithoutAStateStopsTheProgramWhereAFrameMayHaveToBeSkipped) {
+  EXPECT_DEATH(field(1024, 0, 2, 0, 0, Oversize::discard).decode(hex("0001 41")),
+               "Oversize::discard needs decode\\(\\) with a state");
+}
+#endif
+
 TEST(LengthField, FramesAreViewsIntoTheInput) {
   const std::string stream = hex("000c") + kHello;
   const Decoded whole = field(1024, 0, 2, 0, 0).decode(stream);

@@ -330,6 +330,24 @@ TEST_F(SwitchFramingTest, AStreamThatEndsInsideWhatIsSkippedIsTruncatedAlsoAfter
   EXPECT_TRUE(frames.empty());
 }
 
+TEST_F(SwitchFramingTest, TheEndOfTheFramesIsToldAgainWhenAnotherPlaceSwitchesAfterIt) {
+  std::vector<std::string> told;
+  FrameCallbacks callbacks = keep();
+  callbacks.on_frames_end = [&](FramedConnection& c) { told.push_back(c.framing().encode("x")); };
+  const auto handler = make_framed_handler(std::move(callbacks), Lines());
+  FramedServer server(loop(), *handler);
+  RawSocket peer = connect(server);
+  peer.send_all("one\n");
+  peer.end();
+  ASSERT_TRUE(run_until([&] { return !told.empty(); }));
+  server.for_each([&](Connection& c) { handler->framed(c).switch_framing(NetString()); });
+  EXPECT_TRUE(run_until([&] { return told.size() > 1; }));
+  EXPECT_LE(run_for(20ms), 5u);
+  EXPECT_EQ(told, (std::vector<std::string>{"x\n", "1:x,"}));
+  server.for_each([](Connection& c) { c.close(); });
+  EXPECT_TRUE(until_closed());
+}
+
 TEST_F(SwitchFramingTest, TheEndOfTheFramesIsToldOnceThoughItSwitches) {
   FrameCallbacks callbacks = keep();
   callbacks.on_frames_end = [&](FramedConnection& c) {

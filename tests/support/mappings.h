@@ -1,8 +1,8 @@
 // The memory that the product maps (its block pools): counted, and refused on request. As with
 // Faults, the linker leads the product's calls through here.
 //
-//   Mappings mappings;                        // counts from here, refuses nothing any more when it
-//   goes mappings.refuse(true);                    // ENOMEM from now on
+//   Mappings mappings;  // counts from here
+//   mappings.refuse(true);  // ENOMEM from now on, at most until `mappings` goes
 //   EXPECT_THROW(pool.acquire(100), std::bad_alloc);
 #pragma once
 

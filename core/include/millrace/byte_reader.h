@@ -4,9 +4,10 @@
 //
 //   ByteReader in(frame);
 //   const auto id = in.get<std::uint64_t>(ByteOrder::big);
-//   const ByteView name = in.take(in.get<std::uint8_t>());  // behind a byte that says how long it
-//   is const ByteView text = in.rest(); if (!in.ok()) return c->close(error::frame_corrupt,
-//   "message cut short");
+//   const auto name_bytes = in.get<std::uint8_t>();
+//   const ByteView name = in.take(name_bytes);
+//   const ByteView text = in.rest();
+//   if (!in.ok()) return c->close(error::frame_corrupt, "message cut short");
 //
 // What would go past the end fails the reader for good: from then on there are zeros and empty
 // views only, so that one look at ok(), when all is read, is enough.

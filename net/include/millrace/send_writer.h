@@ -1,6 +1,7 @@
 // SendWriter is room at the end of a connection's send queue, to encode into without a copy. What
-// is not committed leaves no trace. It must not outlive the callback that made it, and nothing else
-// is sent on its connection, nor flushed, between writer() and the last commit().
+// is not committed leaves no trace. It must not outlive the callback that made it. Between writer()
+// and commit() nothing else is sent on its connection, nor flushed. After commit() others may send;
+// then this writer has done its work: grow() and commit() again are for when nobody else did.
 //
 //   SendWriter w = c.writer(64);
 //   const std::size_t n = encode(message, w.room());    // at least 64 bytes

@@ -13,7 +13,7 @@
 
 #include <millrace/byte_order.h>
 #include <millrace/crc32c.h>
-#include <millrace/frame_codec.h>
+#include <millrace/frame_layer.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -18,14 +18,13 @@
 
 #include <millrace/bytes.h>
 #include <millrace/check.h>
+#include <millrace/frame_edges.h>
 
-#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <new>
-#include <stdexcept>
 #include <string>
 #include <system_error>
 
@@ -127,47 +126,6 @@ struct FrameState {
   Scratch scratch;
 };
 
-// A payload and what goes around it: all three, one behind the other, are the frame as it is sent.
-// Valid as long as the codec and the payload that it was made from; with Compressed only until the
-// next wrap() in the same thread.
-class FrameEdges {
- public:
-  static constexpr std::size_t kLargestBeforeBytes = 256;
-  static constexpr std::size_t kLargestAfterBytes = 32;
-
-  FrameEdges() noexcept {}  // what is not written is not initialised: this is made for each frame
-  FrameEdges(const FrameEdges&) = delete;
-  FrameEdges& operator=(const FrameEdges&) = delete;
-
-  ByteView before() const noexcept { return {before_, before_bytes_}; }
-  ByteView payload() const noexcept { return payload_; }
-  ByteView after() const noexcept { return after_; }
-  std::size_t size() const noexcept { return before_bytes_ + payload_.size() + after_.size(); }
-
-  // Room for `n` bytes before the payload, behind what is there already; the caller fills them.
-  std::byte* add_before(std::size_t n) {
-    MILLRACE_CHECK_LE(n, kLargestBeforeBytes - before_bytes_, "too much before a payload");
-    std::byte* to = before_ + before_bytes_;
-    before_bytes_ += n;
-    return to;
-  }
-  void set_payload(ByteView payload) noexcept { payload_ = payload; }
-  // Behind what is there already; a few bytes, which are copied.
-  void add_after(ByteView bytes);
-  // Nothing else: a view that outlives the edges.
-  void set_after(ByteView bytes) {
-    MILLRACE_CHECK(after_.empty(), "set_after() instead of what is there already");
-    after_ = bytes;
-  }
-
- private:
-  std::size_t before_bytes_ = 0;
-  ByteView payload_;
-  ByteView after_;
-  std::byte before_[kLargestBeforeBytes];
-  std::byte after_bytes_[kLargestAfterBytes];
-};
-
 template <class C>
 concept FrameCodec = std::copy_constructible<C> &&
     requires(const C& codec, ByteView bytes, FrameState& state, FrameEdges& edges) {
@@ -181,29 +139,5 @@ concept FrameCodec = std::copy_constructible<C> &&
   // cannot be sent.
   codec.wrap(bytes, edges);
 };
-
-// A codec whose payload may be any bytes, so that a layer can append some: `following` bytes will
-// stand behind the payload, within the frame.
-template <class C>
-concept OpaqueFrameCodec = FrameCodec<C> &&
-    requires(const C& codec, ByteView payload, FrameEdges& edges) {
-  codec.wrap(payload, std::size_t{}, edges);
-};
-
-// Whether any bytes may be sent as a payload, so that a layer can put there what it makes of one.
-template <class C>
-inline constexpr bool kCarriesAnyBytes = OpaqueFrameCodec<C>;
-
-// For layers: throws std::invalid_argument when frames of `codec` begin with a header that was not
-// stripped: what the layer makes of a payload would hide it.
-template <FrameCodec C>
-void require_own_payload(const C& codec, const std::string& layer) {
-  if constexpr (requires { codec.strip_bytes() < codec.header_bytes(); }) {
-    if (codec.strip_bytes() >= codec.header_bytes()) return;
-    throw std::invalid_argument(layer + ": LengthFieldOptions::strip_bytes is " +
-                                std::to_string(codec.strip_bytes()) + ", less than the header's " +
-                                std::to_string(codec.header_bytes()));
-  }
-}
 
 }  // namespace millrace

@@ -46,7 +46,9 @@ class FramedConnection {
   // From now on the connection's frames are cut and made by `next`: at once for what is sent
   // through this object, and for what was received and is not delivered yet, in order; a frame that
   // is being skipped is skipped to its end. Inside on_frame no further frame is delivered before
-  // that callback has returned. In a callback call it on the FramedConnection that the callback was
+  // that callback has returned. A peer that has ended has ended for the new framing too: when
+  // on_frames_end was told before, it is told once more, unless the switch was made inside it. In a
+  // callback call it on the FramedConnection that the callback was
   // given: another one goes on with the framing it was made with. The largest frame of `next` has
   // to fit ConnectionLimits::receive_bytes, which is only set for the framing the server or client
   // was made with. Afterwards c->handler() is not the FramedHandler itself. Throws

@@ -11,6 +11,7 @@
 
 #include <millrace/connection.h>
 #include <millrace/frame_codec.h>
+#include <millrace/frame_receiver.h>
 #include <millrace/length_prefix.h>
 #include <millrace/receive_buffer.h>
 
@@ -21,21 +22,6 @@
 #include <utility>
 
 namespace millrace {
-
-class FramedConnection;
-
-// Who gets the frames of a connection: the frame callbacks of FramedHandler.
-class FrameReceiver {
- public:
-  // One whole frame, as its framing gives it; a view that is valid until the callback returns.
-  virtual void on_frame(FramedConnection& c, ByteView frame) = 0;
-  // Only with Oversize::discard: a frame is larger than allowed. Its bytes are skipped, and the
-  // next frame follows. By default nothing.
-  virtual void on_oversized_frame(FramedConnection&, const FrameError&) {}
-
- protected:
-  ~FrameReceiver() = default;
-};
 
 class Framing {
  public:
@@ -56,8 +42,9 @@ class Framing {
   }
   void wrap(ByteView payload, FrameEdges& edges) const { codec_->wrap(payload, edges); }
 
-  // Both as one step, so that the framing is asked once for all that has come, and once for each
-  // frame that goes. For FramedHandler and FramedConnection.
+  // For FramedHandler and FramedConnection: deliver() is decode() in a loop, send() is wrap() and
+  // the sending. Each is one virtual call, where using the four above would be one for every frame
+  // that has come and several for every frame that goes.
   //
   // Gives the frames at the front of `in` to `to`, until no more is to be done. False: the stream
   // makes no sense from the first byte left in `in` on, and why is in `failure`.

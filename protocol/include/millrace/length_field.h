@@ -21,6 +21,7 @@
 #pragma once
 
 #include <millrace/byte_order.h>
+#include <millrace/check.h>
 #include <millrace/frame_codec.h>
 
 #include <cstddef>
@@ -62,8 +63,10 @@ class LengthField {
     if (input.size() < whole) return Decoded::need(whole, whole - untold_bytes_);
     return Decoded::ready({input.data() + strip_bytes_, whole - strip_bytes_}, whole);
   }
-  // The same of a stream that is in memory as a whole, with Oversize::fail.
+  // The same of a stream that is in memory as a whole, with Oversize::fail: how much of a frame is
+  // still to be skipped would be forgotten.
   Decoded decode(ByteView input) const noexcept {
+    MILLRACE_DCHECK(oversize_ == Oversize::fail, "Oversize::discard needs decode() with a state");
     FrameState none;
     return decode(input, none);
   }

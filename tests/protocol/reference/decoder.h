@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -113,5 +114,14 @@ class Decoder {
   std::uint64_t frame_begin_ = 0;
   bool failed_ = false;
 };
+
+// What is sent of a payload: `bytes`, if they arrive at `peer`, a new one, as that one frame.
+inline std::optional<std::string> if_one_frame(Decoder&& peer, const std::string& bytes,
+                                               const std::string& payload) {
+  peer.feed(bytes);
+  if (peer.events().size() != 1 || peer.events()[0].kind != Event::frame) return std::nullopt;
+  if (peer.inside_frame() || peer.events()[0].bytes != payload) return std::nullopt;
+  return bytes;
+}
 
 }  // namespace millrace::reference

@@ -31,11 +31,7 @@ class Delimited : public Decoder {
   // What can be sent is what arrives as one frame.
   std::optional<std::string> wire(const std::string& payload) const {
     const std::string sent = o_.keep_delimiter ? payload : payload + o_.delimiters[0];
-    Delimited peer(o_);
-    peer.feed(sent);
-    if (peer.events().size() != 1 || peer.events()[0].kind != Event::frame) return std::nullopt;
-    if (peer.inside_frame() || peer.events()[0].bytes != payload) return std::nullopt;
-    return sent;
+    return if_one_frame(Delimited(o_), sent, payload);
   }
   std::string arrival(const std::string& payload) const { return payload; }
 

@@ -33,11 +33,7 @@ class HeaderBlock : public Decoder {
 
   std::optional<std::string> wire(const std::string& payload) const {
     const std::string sent = o_.bodies_only ? head(o_, payload.size()) + payload : payload;
-    HeaderBlock peer(o_);
-    peer.feed(sent);
-    if (peer.events().size() != 1 || peer.events()[0].kind != Event::frame) return std::nullopt;
-    if (peer.inside_frame() || peer.events()[0].bytes != payload) return std::nullopt;
-    return sent;
+    return if_one_frame(HeaderBlock(o_), sent, payload);
   }
   std::string arrival(const std::string& payload) const { return payload; }
 

@@ -21,11 +21,7 @@ class Lines : public Decoder {
 
   std::optional<std::string> wire(const std::string& payload) const {
     const std::string sent = payload + (o_.end == LineEnd::strict_crlf ? "\r\n" : "\n");
-    Lines peer(o_);
-    peer.feed(sent);
-    if (peer.events().size() != 1 || peer.events()[0].kind != Event::frame) return std::nullopt;
-    if (peer.inside_frame() || peer.events()[0].bytes != payload) return std::nullopt;
-    return sent;
+    return if_one_frame(Lines(o_), sent, payload);
   }
   std::string arrival(const std::string& payload) const { return payload; }
 

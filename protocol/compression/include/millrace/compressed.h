@@ -13,7 +13,7 @@
 // of memory that is used again for the next frame: it is valid until the callback returns, as ever.
 #pragma once
 
-#include <millrace/frame_codec.h>
+#include <millrace/frame_layer.h>
 
 #include <cstddef>
 #include <utility>
