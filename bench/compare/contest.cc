@@ -3,26 +3,60 @@
 #include "server_process.h"
 
 #include <algorithm>
+#include <exception>
 
 namespace millrace::bench {
 namespace {
 
-constexpr int kServerCpu = 0;
+LoadOptions load_of(const Workload& workload, const LoadOptions& server) {
+  LoadOptions load = workload.load;
+  load.server = server.server;
+  load.server_pid = server.server_pid;
+  return load;
+}
+
+void verify(const Contestant& contestant, Course& course, std::size_t index) {
+  const Workload& workload = course.workload;
+  course.scores[index].offered_rate = workload.load.rate;
+  course.scores[index].errors =
+      with_server(contestant, workload.server_mode(), [&](const LoadOptions& server) {
+        return verify_workload(workload, load_of(workload, server));
+      });
+}
+
+void play(const Contestant& contestant, Course& course, std::size_t index) {
+  Scores& scores = course.scores[index];
+  const Workload& workload = course.workload;
+  std::optional<LoadResult> result;
+  scores.errors = with_server(contestant, workload.server_mode(), [&](const LoadOptions& server) {
+    result = run_workload(workload, load_of(workload, server));
+    auto errors = errors_of(*result);
+    if (errors.empty() && result->messages == 0) errors.push_back("nothing was answered");
+    return errors;
+  });
+  result ? scores.add(*result) : scores.add_failure();
+}
 
 }  // namespace
 
 void Scores::add(const LoadResult& result) {
-  for (const auto& [kind, count] : result.errors) {
-    errors.push_back(std::to_string(count) + " x " + kind);
-  }
-  if (result.messages == 0 || !result.server_cpu) return;
+  if (result.messages == 0 || !result.server_cpu) return add_failure();
   const auto cpu = static_cast<double>(result.server_cpu->total.count());
-  rate.push_back(result.message_rate());
-  cpu_ns.push_back(cpu / static_cast<double>(result.messages));
+  const std::chrono::duration<double> seconds = result.elapsed;
+  rate.emplace_back(result.message_rate());
+  cpu_ns.emplace_back(cpu / static_cast<double>(result.messages));
+  latency.add(result.latency);
   messages += result.messages;
   total_cpu_ns += cpu;
+  total_seconds += seconds.count();
+  client_busy_seconds += seconds.count() * result.client_busy;
   user_ticks += result.server_cpu->user_ticks;
   system_ticks += result.server_cpu->system_ticks;
+}
+
+void Scores::add_failure() {
+  rate.emplace_back();
+  cpu_ns.emplace_back();
 }
 
 double Scores::user_ns() const {
@@ -31,43 +65,54 @@ double Scores::user_ns() const {
   return total_cpu_ns / static_cast<double>(messages) * static_cast<double>(user_ticks) / ticks;
 }
 
-Spread spread_of(std::vector<double> values) {
-  if (values.empty()) return {0, 0, 0};
-  std::sort(values.begin(), values.end());
-  const std::size_t n = values.size();
-  const double median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-  // The quartiles: a single disturbed round shall not be the whole story.
-  return {values[n / 4], median, values[n - 1 - n / 4]};
+double Scores::server_busy() const {
+  return total_seconds > 0 ? total_cpu_ns / 1e9 / total_seconds : 0;
 }
 
-Spread ratio_of(const std::vector<double>& mine, const std::vector<double>& reference) {
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < std::min(mine.size(), reference.size()); ++i) {
-    ratios.push_back(mine[i] / reference[i]);
+bool Scores::client_bound() const {
+  return total_seconds > 0 && is_client_bound(client_busy_seconds / total_seconds, server_busy());
+}
+
+std::vector<std::string> with_server(
+    const Contestant& contestant, const std::string& mode,
+    const std::function<std::vector<std::string>(LoadOptions server)>& run) {
+  try {
+    ServerProcess server(contestant.command(mode), kServerCpu);
+    LoadOptions options;
+    options.server = server.address();
+    options.server_pid = server.pid();
+    std::vector<std::string> errors;
+    try {
+      errors = run(options);
+    } catch (const std::exception& e) {
+      errors.push_back(e.what());
+    }
+    // That it crashed says more than what the client saw of it.
+    if (!errors.empty()) {
+      if (const std::string end = server.how_it_ended(); !end.empty()) errors.push_back(end);
+    }
+    return errors;
+  } catch (const std::exception& e) {
+    return {e.what()};
   }
-  return spread_of(std::move(ratios));
 }
 
-std::vector<Scores> run_contest(const std::vector<Contestant>& contestants,
-                                const Workload& workload, int rounds) {
-  std::vector<Scores> scores(contestants.size());
-  for (int round = 0; round < rounds; ++round) {
-    for (std::size_t i = 0; i < contestants.size(); ++i) {
-      const ServerProcess server(contestants[i].command(workload.load.framed), kServerCpu);
-      LoadOptions load = workload.load;
-      load.server = server.address();
-      load.server_pid = server.pid();
-      scores[i].add(run_load(load));
+Course run_contest(const std::vector<Contestant>& contestants, const Workload& workload,
+                   int rounds) {
+  Course course{workload, std::vector<Scores>(contestants.size())};
+  for (std::size_t i = 0; i < contestants.size(); ++i) verify(contestants[i], course, i);
+  const std::size_t n = contestants.size();
+  for (std::size_t round = 0; round < static_cast<std::size_t>(rounds); ++round) {
+    for (std::size_t turn = 0; turn < n; ++turn) {
+      const std::size_t i = (round + turn) % n;
+      if (course.scores[i].errors.empty()) {
+        play(contestants[i], course, i);
+      } else {
+        course.scores[i].add_failure();
+      }
     }
   }
-  return scores;
-}
-
-MemoryResult run_memory(const Contestant& contestant, MemoryOptions options) {
-  const ServerProcess server(contestant.command(false), kServerCpu);
-  options.server = server.address();
-  options.server_pid = server.pid();
-  return measure_memory(options);
+  return course;
 }
 
 }  // namespace millrace::bench

@@ -1,10 +1,13 @@
 // A contest: the same load against several servers in turn, round by round, so that what disturbs
-// the machine disturbs all of them, and every figure becomes a ratio to the first one in the same
-// round.
+// the machine disturbs all of them, and every figure becomes a ratio to the reference in the same
+// round. Each round begins with another contestant: A B C, B C A, C A B.
 #pragma once
 
-#include "load.h"
+#include "contestants.h"
+#include "histogram.h"
 #include "memory.h"
+#include "statistics.h"
+#include "workloads.h"
 
 #include <cstdint>
 #include <functional>
@@ -14,43 +17,44 @@
 
 namespace millrace::bench {
 
-struct Contestant {
-  std::string name;
-  // The command that starts it, given whether messages are framed.
-  std::function<std::vector<std::string>(bool framed)> command;
-};
-
-struct Workload {
-  std::string name;
-  LoadOptions load;
-  double target;  // the CPU per message, as a ratio to the first contestant, that we want
-};
+constexpr int kServerCpu = 0;
+constexpr int kClientCpu = 1;
 
 // Of one contestant over all rounds of one workload.
 struct Scores {
-  std::vector<double> rate;    // messages per second
-  std::vector<double> cpu_ns;  // of the server, per message
+  Rounds rate;    // units per second
+  Rounds cpu_ns;  // of the server, per unit
+  Histogram latency;
   std::uint64_t messages = 0;
   double total_cpu_ns = 0;
+  double total_seconds = 0;
+  double client_busy_seconds = 0;
   std::uint64_t user_ticks = 0;
   std::uint64_t system_ticks = 0;
+  double offered_rate = 0;
   std::vector<std::string> errors;
 
-  void add(const LoadResult& result);
+  void add(const LoadResult& result);  // a round
+  void add_failure();                  // a round that brought nothing
   // Over all rounds: a single one has too few of the kernel's samples.
   double user_ns() const;
+  double server_busy() const;
+  bool client_bound() const;
 };
 
-struct Spread {
-  double low, median, high;
+struct Course {
+  Workload workload;
+  std::vector<Scores> scores;  // by contestant
 };
-Spread spread_of(std::vector<double> values);
-// Round by round, `mine` over `reference`.
-Spread ratio_of(const std::vector<double>& mine, const std::vector<double>& reference);
 
-// The server runs on processor 0, the calling thread is expected to be on another one.
-std::vector<Scores> run_contest(const std::vector<Contestant>& contestants,
-                                const Workload& workload, int rounds);
-MemoryResult run_memory(const Contestant& contestant, MemoryOptions options);
+// Every contestant is first verified, then measured; one with errors is out of this workload. The
+// calling thread is expected to be on kClientCpu.
+Course run_contest(const std::vector<Contestant>& contestants, const Workload& workload,
+                   int rounds);
+
+// What runs once against a server of the contestant: its errors, by which it is out, are returned.
+std::vector<std::string> with_server(
+    const Contestant& contestant, const std::string& mode,
+    const std::function<std::vector<std::string>(LoadOptions server)>& run);
 
 }  // namespace millrace::bench

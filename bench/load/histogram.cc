@@ -35,6 +35,13 @@ void Histogram::record(Duration value) noexcept {
   max_ = std::max(max_, ns);
 }
 
+void Histogram::add(const Histogram& other) noexcept {
+  for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+  count_ += other.count_;
+  sum_ += other.sum_;
+  max_ = std::max(max_, other.max_);
+}
+
 void Histogram::clear() noexcept {
   std::fill(counts_.begin(), counts_.end(), 0);
   count_ = sum_ = 0;

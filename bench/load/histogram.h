@@ -19,7 +19,8 @@ class Histogram {
 
   Histogram();
 
-  void record(Duration value) noexcept;  // negative counts as zero
+  void record(Duration value) noexcept;       // negative counts as zero
+  void add(const Histogram& other) noexcept;  // as if its values had been recorded here
   void clear() noexcept;
 
   std::uint64_t count() const noexcept { return count_; }

@@ -3,6 +3,7 @@
 #include <millrace/client.h>
 #include <millrace/event_loop.h>
 
+#include "meter.h"
 #include "progress.h"
 #include "session.h"
 
@@ -10,8 +11,6 @@
 #include <memory>
 #include <stdexcept>
 #include <vector>
-
-#include <unistd.h>
 
 namespace millrace::bench {
 namespace {
@@ -62,10 +61,12 @@ class Run final : public ConnectionHandler {
   std::vector<Connection*> sessions_;  // those that send, by session number; null once closed
   std::size_t attempts_under_way_ = 0;
   std::size_t opened_ = 0;
+  std::size_t alive_ = 0;    // of the sessions
   bool responding_ = false;  // closed loop: each answer is followed by the next message
   bool closing_ = false;
   std::uint64_t scheduled_ = 0;  // open loop: messages sent since schedule_start_
   TimePoint schedule_start_;
+  std::optional<Meter> meter_;  // while measuring
 };
 
 void Run::on_open(Connection& c) {
@@ -74,6 +75,7 @@ void Run::on_open(Connection& c) {
   if (number >= options_.connections) return;  // one of the idle ones
   c.emplace_context<Session>(tally_, number);
   sessions_.push_back(&c);
+  ++alive_;
 }
 
 void Run::on_data(Connection& c, ReceiveBuffer& in) {
@@ -88,7 +90,10 @@ void Run::on_data(Connection& c, ReceiveBuffer& in) {
 
 void Run::on_close(Connection& c, std::error_code why) {
   std::replace(sessions_.begin(), sessions_.end(), &c, static_cast<Connection*>(nullptr));
-  if (const auto* session = c.context<Session>()) tally_.under_way -= session->under_way();
+  if (const auto* session = c.context<Session>()) {
+    tally_.under_way -= session->under_way();
+    --alive_;
+  }
   if (!closing_) fail(why ? "closed: " + why.message() : "closed by the server");
 }
 
@@ -132,9 +137,13 @@ void Run::spin_until(Done&& done) {
 
 void Run::pass(std::chrono::nanoseconds length) {
   const TimePoint end = Clock::now() + length;
+  std::uint64_t done_before = 0;
   spin_until([&] {
-    const bool alive = std::any_of(sessions_.begin(), sessions_.end(), [](auto* c) { return c; });
-    return !alive || Clock::now() >= end;
+    const TimePoint now = Clock::now();
+    const std::uint64_t done = tally_.answered + scheduled_;
+    if (meter_) meter_->turn(now, done != done_before);
+    done_before = done;
+    return alive_ == 0 || now >= end;
   });
 }
 
@@ -180,16 +189,12 @@ LoadResult Run::run() {
   pass(options_.warmup);
 
   LoadResult result;
-  const auto server_before =
-      options_.server_pid ? std::optional(cpu_time_of(*options_.server_pid)) : std::nullopt;
-  const CpuTime client_before = cpu_time_of(::getpid());
-  const TimePoint start = Clock::now();
+  meter_.emplace(options_.server_pid);
   tally_.measuring = true;
   pass(options_.duration);
   tally_.measuring = false;
-  result.elapsed = Clock::now() - start;
-  result.client_cpu = cpu_time_of(::getpid()) - client_before;
-  if (server_before) result.server_cpu = cpu_time_of(*options_.server_pid) - *server_before;
+  meter_->finish(result);
+  meter_.reset();
 
   responding_ = false;
   const TimePoint limit = Clock::now() + kAnswerLimit;
@@ -199,6 +204,7 @@ LoadResult Run::run() {
   closing_ = true;
   clients_.clear();
   result.messages = tally_.messages;
+  result.total_messages = tally_.answered;
   result.bytes = tally_.messages * options_.message_bytes;
   result.latency = std::move(tally_.latency);
   result.errors = std::move(tally_.errors);

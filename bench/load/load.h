@@ -37,13 +37,17 @@ struct LoadOptions {
 };
 
 struct LoadResult {
-  std::uint64_t messages = 0;
-  std::uint64_t bytes = 0;  // of messages, one way
+  std::uint64_t messages = 0;  // in churn connections, in a stream MiB, in a broadcast deliveries
+  std::uint64_t bytes = 0;     // of messages, one way
   std::chrono::nanoseconds elapsed{0};
   Histogram latency;
   std::map<std::string, std::uint64_t> errors;  // by kind
   std::optional<CpuTime> server_cpu;
   std::optional<CpuTime> client_cpu;
+  // The share of the measured time in which the client had something to do: one that spins uses its
+  // whole processor, and only this tells whether it kept up.
+  double client_busy = 0;
+  std::uint64_t total_messages = 0;  // before, while and after measuring
 
   double message_rate() const noexcept;
   double megabyte_rate() const noexcept;

@@ -22,9 +22,6 @@ using namespace std::chrono_literals;
 constexpr std::size_t kConnectsAtOnce = 128;
 constexpr std::size_t kBurstsAtOnce = 32;
 constexpr auto kStepLimit = 60s;
-// A server may give memory back a little later: it is measured when it has not changed for so long,
-// but after kLongestSettling at the latest.
-constexpr auto kUnchangedFor = 1500ms;
 constexpr auto kLongestSettling = 10s;
 
 class MemoryRun final : public ConnectionHandler {
@@ -118,7 +115,7 @@ class MemoryRun final : public ConnectionHandler {
     std::uint64_t last = anonymous_bytes_of(options_.server_pid);
     auto since = Clock::now();
     for (const auto limit = since + kLongestSettling;
-         Clock::now() < limit && Clock::now() - since < kUnchangedFor;) {
+         Clock::now() < limit && Clock::now() - since < options_.unchanged_for;) {
       loop_.run_once(50ms);
       const std::uint64_t now = anonymous_bytes_of(options_.server_pid);
       if (now != last) since = Clock::now();

@@ -4,6 +4,7 @@
 
 #include <millrace/socket_address.h>
 
+#include <chrono>
 #include <cstddef>
 #include <iosfwd>
 
@@ -17,6 +18,9 @@ struct MemoryOptions {
   std::size_t connections = 10'000;
   std::size_t message_bytes = 64;
   std::size_t burst_bytes = 1024 * 1024;
+  // A server may give memory back a little later: it is measured when it has not changed for so
+  // long, but after ten seconds at the latest.
+  std::chrono::nanoseconds unchanged_for = std::chrono::milliseconds(1500);
 };
 
 struct MemoryResult {

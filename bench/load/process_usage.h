@@ -9,7 +9,7 @@
 namespace millrace::bench {
 
 struct CpuTime {
-  std::chrono::nanoseconds total{0};  // of the main thread, as the scheduler counted it
+  std::chrono::nanoseconds total{0};  // of all its threads, as the scheduler counted it
   // The kernel's tick samples, of which only the proportion means anything.
   std::uint64_t user_ticks = 0;
   std::uint64_t system_ticks = 0;

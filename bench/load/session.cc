@@ -73,6 +73,7 @@ void Session::complete(TimePoint now) {
   }
   if (!intact_) ++tally_.errors["wrong bytes"];
   intact_ = true;
+  ++tally_.answered;
   if (tally_.measuring) {
     ++tally_.messages;
     tally_.latency.record(now - sent_.front());

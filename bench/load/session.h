@@ -24,8 +24,9 @@ struct Tally {
   bool verify = false;
   bool measuring = false;
   std::uint64_t under_way = 0;  // messages sent and not answered, in all
-  std::uint64_t messages = 0;   // answered while measuring
-  Histogram latency = {};       // of those
+  std::uint64_t answered = 0;
+  std::uint64_t messages = 0;  // answered while measuring
+  Histogram latency = {};      // of those
   std::map<std::string, std::uint64_t> errors = {};
 };
 

@@ -1,5 +1,4 @@
-// Runs a benchmark where the code it measures runs: inside a callback of a running loop, where the
-// time is read once per iteration.
+// What a benchmark of our own code alone needs of a loop.
 #pragma once
 
 #include <millrace/event_loop.h>
@@ -10,14 +9,5 @@ namespace millrace::bench {
 
 // A benchmark is one long callback: nothing to warn of.
 inline constexpr LoopOptions kNoStalls{.stall_threshold = Duration(0)};
-
-template <class Body>
-void in_loop(EventLoop& loop, Body&& body) {
-  loop.post([&] {
-    body();
-    loop.stop();
-  });
-  loop.run();
-}
 
 }  // namespace millrace::bench

@@ -4,23 +4,22 @@
 // do is what a framework has to do for its users. Only what the kernel refuses is kept, per
 // connection.
 //
-//   raw_epoll PORT [--framed]      PORT 0: the kernel chooses; prints `listening on ADDRESS`
+// peer.h has the command line. A broadcast is one send to each of the others.
+#include "peer.h"
+
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-namespace {
+using peer::kBlock, peer::Mode, peer::whole_frames;
 
-constexpr std::size_t kBlock = 64 * 1024;
+namespace {
 
 struct Peer {
   char* partial = nullptr;  // the beginning of a frame
@@ -30,7 +29,10 @@ struct Peer {
 };
 
 int epoll_fd;
-std::vector<Peer> peers(1024);  // by descriptor
+Mode mode;
+std::vector<Peer> peers(1024);        // by descriptor
+std::vector<std::uint64_t> received;  // by descriptor, of the sink alone
+std::vector<int> open_fds;            // of the broadcast alone
 char block[kBlock];
 
 void arm(int fd, std::uint32_t events, int operation) {
@@ -60,19 +62,6 @@ void drain(int fd, Peer& peer) {
   arm(fd, EPOLLIN, EPOLL_CTL_MOD);
 }
 
-// How many bytes of complete frames lie at the front.
-std::size_t whole_frames(const char* from, std::size_t n) {
-  std::size_t at = 0;
-  while (n - at >= 4) {
-    std::uint32_t length;
-    std::memcpy(&length, from + at, 4);
-    const std::size_t whole = 4 + std::size_t{ntohl(length)};
-    if (n - at < whole) break;
-    at += whole;
-  }
-  return at;
-}
-
 void keep_partial(Peer& peer, const char* from, std::size_t n) {
   if (peer.partial_size + n > peer.partial_capacity) {
     peer.partial_capacity = (peer.partial_size + n) * 2;
@@ -82,59 +71,82 @@ void keep_partial(Peer& peer, const char* from, std::size_t n) {
   peer.partial_size += n;
 }
 
-void echo_frames(int fd, Peer& peer, const char* from, std::size_t n) {
+// What the frames of one recv are for: echo or broadcast.
+template <class Send>
+void take_frames(Peer& peer, const char* from, std::size_t n, Send&& send_whole) {
   if (peer.partial_size > 0) {
     keep_partial(peer, from, n);
     const std::size_t whole = whole_frames(peer.partial, peer.partial_size);
     if (whole == 0) return;
-    send_or_keep(fd, peer, peer.partial, whole);
+    send_whole(peer.partial, whole);
     peer.partial_size -= whole;
     std::memmove(peer.partial, peer.partial + whole, peer.partial_size);
     return;
   }
   const std::size_t whole = whole_frames(from, n);
-  if (whole > 0) send_or_keep(fd, peer, from, whole);
+  if (whole > 0) send_whole(from, whole);
   if (whole < n) keep_partial(peer, from + whole, n - whole);
+}
+
+void receive(int fd, Peer& peer, const char* from, std::size_t n) {
+  switch (mode) {
+    case Mode::echo:
+      return send_or_keep(fd, peer, from, n);
+    case Mode::framed:
+      return take_frames(peer, from, n, [&](const char* frames, std::size_t size) {
+        send_or_keep(fd, peer, frames, size);
+      });
+    case Mode::sink:
+      received[static_cast<std::size_t>(fd)] += n;
+      return;
+    case Mode::broadcast:
+      return take_frames(peer, from, n, [&](const char* frames, std::size_t size) {
+        for (const int other : open_fds) {
+          if (other != fd)
+            send_or_keep(other, peers[static_cast<std::size_t>(other)], frames, size);
+        }
+      });
+  }
 }
 
 void close_peer(int fd, Peer& peer) {
   std::free(peer.partial);
   delete peer.unsent;
   peer = {};
+  if (mode == Mode::broadcast) std::erase(open_fds, fd);
   close(fd);
 }
 
-int listen_on(std::uint16_t port) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-  const int one = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  // inherited by what it accepts
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(port);
-  socklen_t size = sizeof address;
-  auto* native = reinterpret_cast<sockaddr*>(&address);
-  if (bind(fd, native, size) != 0 || listen(fd, 4096) != 0) {
-    std::perror("raw_epoll");
-    std::exit(1);
+void handle_end(int fd, Peer& peer) {
+  // Silent until the kernel has taken everything; drain() listens again, and finds the end again.
+  if (peer.unsent) return arm(fd, EPOLLOUT, EPOLL_CTL_MOD);
+  if (mode == Mode::sink) {
+    const auto count = peer::big_endian(received[static_cast<std::size_t>(fd)]);
+    send(fd, count.data(), count.size(), MSG_NOSIGNAL);
   }
-  getsockname(fd, native, &size);
-  std::printf("listening on 127.0.0.1:%d\n", ntohs(address.sin_port));
-  std::fflush(stdout);
-  return fd;
+  close_peer(fd, peer);
+}
+
+void accept_one(int listener) {
+  const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
+  if (fd < 0) return;
+  const auto index = static_cast<std::size_t>(fd);
+  if (index >= peers.size()) peers.resize(peers.size() * 2);
+  if (mode == Mode::broadcast) open_fds.push_back(fd);
+  if (mode == Mode::sink) {
+    received.resize(peers.size());
+    received[index] = 0;
+  }
+  arm(fd, EPOLLIN, EPOLL_CTL_ADD);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: raw_epoll PORT [--framed]\n");
-    return 2;
-  }
-  const bool framed = argc > 2 && std::strcmp(argv[2], "--framed") == 0;
+  const peer::Arguments arguments = peer::arguments(argc, argv, "epoll by hand");
+  mode = arguments.mode;
   epoll_fd = epoll_create1(0);
-  const int listener = listen_on(static_cast<std::uint16_t>(std::atoi(argv[1])));
+  const int listener = peer::listen_on(arguments.port);
   arm(listener, EPOLLIN, EPOLL_CTL_ADD);
   static epoll_event events[512];
   for (;;) {
@@ -142,22 +154,19 @@ int main(int argc, char** argv) {
     for (int i = 0; i < n; ++i) {
       const int fd = events[i].data.fd;
       if (fd == listener) {
-        const int accepted = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
-        if (accepted < 0) continue;
-        if (static_cast<std::size_t>(accepted) >= peers.size()) peers.resize(peers.size() * 2);
-        arm(accepted, EPOLLIN, EPOLL_CTL_ADD);
+        accept_one(listener);
         continue;
       }
       Peer& peer = peers[static_cast<std::size_t>(fd)];
       if (peer.unsent && (events[i].events & EPOLLOUT)) drain(fd, peer);
       if (!(events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))) continue;
       const ssize_t got = recv(fd, block, kBlock, 0);
-      if (got <= 0) {
-        close_peer(fd, peer);
-      } else if (framed) {
-        echo_frames(fd, peer, block, static_cast<std::size_t>(got));
+      if (got > 0) {
+        receive(fd, peer, block, static_cast<std::size_t>(got));
+      } else if (got == 0) {
+        handle_end(fd, peer);
       } else {
-        send_or_keep(fd, peer, block, static_cast<std::size_t>(got));
+        close_peer(fd, peer);
       }
     }
   }

@@ -25,7 +25,7 @@
 
 namespace millrace {
 
-class LoopCore {
+class LoopCore final : public TimerClock {
  public:
   explicit LoopCore(const LoopOptions& options);
   ~LoopCore();
@@ -88,6 +88,8 @@ class LoopCore {
   void iterate(std::optional<Duration> max_wait);
   void finish_iteration();
   bool prepare_timers_to_sleep();
+  int wait(std::optional<Duration> max_wait);
+  [[gnu::noinline]] bool busy_poll(std::optional<Duration> max_wait);
   TimePoint time_of(std::uint64_t tick) const noexcept;
   void dispatch_io(int ready);
   void fire_timers();

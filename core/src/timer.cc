@@ -36,12 +36,12 @@ struct Timer::Running {
 };
 
 Timer::Timer(EventLoop& loop, Function<void()> callback)
-    : loop_(&loop), callback_(std::move(callback)) {
+    : clock_(&LoopCore::of(loop)), callback_(std::move(callback)) {
   MILLRACE_CHECK(callback_, "a Timer needs a callback");
 }
 
 Timer::Timer(Timer&& other) noexcept
-    : loop_(other.loop_),
+    : clock_(other.clock_),
       callback_(std::move(other.callback_)),
       period_(other.period_),
       due_(other.due_),
@@ -64,27 +64,30 @@ Timer::~Timer() {
   if (active()) cancel();
 }
 
-void Timer::start(Delay delay) {
-  period_ = Duration::zero();
-  TimerNode::start(*loop_, delay);
+LoopCore& Timer::loop() const noexcept {
+  return static_cast<LoopCore&>(*clock_);
+}
+
+void Timer::start_anew(Delay delay) {
+  loop().start_timer(*this, delay.value());
 }
 
 void Timer::start_every(Delay period, Repeat repeat) {
   period_ = std::max(period.value(), kShortestPeriod);
   repeat_ = repeat;
   missed_ = 0;
-  due_ = later(loop_->now(), period_);
-  TimerNode::cancel(*loop_);
-  LoopCore::of(*loop_).start_timer_at(*this, due_);
+  due_ = later(loop().now(), period_);
+  loop().cancel_timer(*this);
+  loop().start_timer_at(*this, due_);
 }
 
 void Timer::cancel() noexcept {
   period_ = Duration::zero();
-  TimerNode::cancel(*loop_);
+  loop().cancel_timer(*this);
 }
 
 void Timer::schedule_next() noexcept {
-  const TimePoint now = loop_->now();
+  const TimePoint now = loop().now();
   if (repeat_ == Repeat::fixed_delay) {
     due_ = later(LoopCore::clock_now(), period_);  // the callback took its time since
   } else {
@@ -92,7 +95,7 @@ void Timer::schedule_next() noexcept {
     missed_ += static_cast<std::uint64_t>(std::max<Duration::rep>(skipped, 0));
     due_ = later(due_ + skipped * period_, period_);
   }
-  LoopCore::of(*loop_).start_timer_at(*this, due_);
+  loop().start_timer_at(*this, due_);
 }
 
 void Timer::handle_timer() {

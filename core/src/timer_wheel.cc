@@ -7,13 +7,6 @@
 
 namespace millrace {
 
-void TimerWheel::List::append(TimerLink& link) noexcept {
-  link.next = this;
-  link.prev = prev;
-  prev->next = &link;
-  prev = &link;
-}
-
 void TimerWheel::List::append_all(List& other) noexcept {
   if (other.empty()) return;
   other.next->prev = prev;
@@ -36,53 +29,7 @@ TimerWheel::~TimerWheel() {
   }
 }
 
-void TimerWheel::unlink(TimerNode& node) noexcept {
-  node.prev->next = node.next;
-  node.next->prev = node.prev;
-  node.next = nullptr;
-}
-
-void TimerWheel::file(TimerNode& node) noexcept {
-  if (node.tick_ <= now_) {
-    next_turn_.append(node);
-    return;
-  }
-  const int level = (static_cast<int>(std::bit_width(node.tick_ ^ now_)) - 1) / kLevelBits;
-  const std::size_t slot = slot_of(node.tick_, level);
-  Level& at = levels_[static_cast<std::size_t>(level)];
-  at.slots[slot].append(node);
-  std::uint64_t& word = at.occupied[slot / 64];
-  const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
-  if (word & bit) return;  // as nearly always among many; next_ knows of it
-  word |= bit;
-  next_ = std::min(next_, first_tick_of(slot, level, now_));
-}
-
-void TimerWheel::start(TimerNode& node, Tick deadline) noexcept {
-  deadline = std::min(deadline, kMaxTick);
-  if (node.active()) {
-    // Later, as an idle timeout always is: one store. Its slot comes up first and files it anew.
-    if (deadline >= node.tick_) {
-      node.tick_ = deadline;
-      return;
-    }
-    unlink(node);
-    next_is_old_ = true;
-  } else {
-    ++size_;
-  }
-  node.tick_ = deadline;
-  file(node);
-}
-
-void TimerWheel::cancel(TimerNode& node) noexcept {
-  if (!node.active()) return;
-  unlink(node);
-  next_is_old_ = true;
-  --size_;
-}
-
-void TimerWheel::advance(Tick now) noexcept {
+void TimerWheel::turn_to(Tick now) noexcept {
   now = std::min(now, kMaxTick);
   due_.append_all(next_turn_);
   while (next_ <= now) {
@@ -127,7 +74,7 @@ void TimerWheel::empty_slot(int level, List& into) noexcept {
   into.append_all(at.slots[slot]);
 }
 
-TimerNode* TimerWheel::pop_due() noexcept {
+TimerNode* TimerWheel::pop() noexcept {
   while (!due_.empty()) {
     TimerNode& node = due_.front();
     unlink(node);

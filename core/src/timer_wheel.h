@@ -24,7 +24,9 @@
 
 #include <millrace/timer.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -46,14 +48,40 @@ class TimerWheel {
   TimerWheel& operator=(const TimerWheel&) = delete;
 
   // A deadline that is not later than the current tick is due at the next advance().
-  void start(TimerNode& node, Tick deadline) noexcept;
-  void cancel(TimerNode& node) noexcept;
+  void start(TimerNode& node, Tick deadline) noexcept {
+    deadline = std::min(deadline, kMaxTick);
+    if (node.active()) {
+      // Later, as an idle timeout always is: one store. Its slot comes up first and files it anew.
+      if (deadline >= node.tick_) {
+        node.tick_ = deadline;
+        return;
+      }
+      unlink(node);
+      next_is_old_ = true;
+    } else {
+      ++size_;
+    }
+    node.tick_ = deadline;
+    file(node);
+  }
+  void cancel(TimerNode& node) noexcept {
+    if (!node.active()) return;
+    unlink(node);
+    next_is_old_ = true;
+    --size_;
+  }
 
   // Moves the clock; never backwards (an earlier `now` counts as the current tick).
-  void advance(Tick now) noexcept;
+  void advance(Tick now) noexcept {
+    if (now < next_ && next_turn_.empty() && now <= kMaxTick) {
+      now_ = std::max(now_, now);  // nearly always: nothing begins in between
+    } else {
+      turn_to(now);
+    }
+  }
   // The next timer that is due, no longer active; null when this turn's are all taken. A timer
   // started in between for an already reached tick waits for the next advance().
-  TimerNode* pop_due() noexcept;
+  TimerNode* pop_due() noexcept { return due_.empty() ? nullptr : pop(); }
 
   // The earliest tick at which advance() has something to do, kNever when nothing is active. It may
   // be earlier than the first deadline (a slot comes up that has to be filed anew), never later.
@@ -72,7 +100,12 @@ class TimerWheel {
     List& operator=(const List&) = delete;
     bool empty() const noexcept { return next == this; }
     TimerNode& front() noexcept { return *static_cast<TimerNode*>(next); }
-    void append(TimerLink& link) noexcept;
+    void append(TimerLink& link) noexcept {
+      link.next = this;
+      link.prev = prev;
+      prev->next = &link;
+      prev = &link;
+    }
     void append_all(List& other) noexcept;  // leaves `other` empty
   };
 
@@ -81,8 +114,14 @@ class TimerWheel {
     std::array<List, kSlots> slots;
   };
 
-  static void unlink(TimerNode& node) noexcept;
+  static void unlink(TimerNode& node) noexcept {
+    node.prev->next = node.next;
+    node.next->prev = node.prev;
+    node.next = nullptr;
+  }
   void file(TimerNode& node) noexcept;
+  void turn_to(Tick now) noexcept;
+  TimerNode* pop() noexcept;
   void reach(Tick tick) noexcept;
   void empty_slot(int level, List& into) noexcept;
   void find_next() noexcept;
@@ -104,5 +143,21 @@ class TimerWheel {
   List due_;
   std::array<Level, kLevels> levels_;
 };
+
+inline void TimerWheel::file(TimerNode& node) noexcept {
+  if (node.tick_ <= now_) {
+    next_turn_.append(node);
+    return;
+  }
+  const int level = (static_cast<int>(std::bit_width(node.tick_ ^ now_)) - 1) / kLevelBits;
+  const std::size_t slot = slot_of(node.tick_, level);
+  Level& at = levels_[static_cast<std::size_t>(level)];
+  at.slots[slot].append(node);
+  std::uint64_t& word = at.occupied[slot / 64];
+  const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+  if (word & bit) return;  // as nearly always among many; next_ knows of it
+  word |= bit;
+  next_ = std::min(next_, first_tick_of(slot, level, now_));
+}
 
 }  // namespace millrace

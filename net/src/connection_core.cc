@@ -277,6 +277,7 @@ void ConnectionCore::end_stream() noexcept {
 void ConnectionCore::check_invariants() const noexcept {
 #ifndef NDEBUG
   if (output_.empty()) return;
+  MILLRACE_CHECK(borrows_nothing(), "invariant 4: what was received is still borrowed");
   MILLRACE_CHECK(
       has(kBlocked) ? silenced() || millrace::has(interest(), Interest::write) : flush_requested(),
       "invariant 1: bytes are queued and nothing will send them");

@@ -12,6 +12,10 @@
 // 2. The first reason of an end is kept; on_close comes once, after every other callback.
 // 3. After finish() the descriptor is closed, both queues are empty and no timer runs; while a
 //    SendWriter is open, its end empties the send queue.
+// 4. What the send queue borrows lies in the loop's receive block, and only while a callback of
+// this
+//    connection is on the stack or the flush that follows it is due: nothing receives before that.
+//    What this flush leaves is copied. (Of a connection that has failed nothing is read any more.)
 #pragma once
 
 #include <millrace/connection.h>
@@ -142,6 +146,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     kDrainTold = 1 << 23,      // or has been
     kPiped = 1 << 24,          // what it sends comes from another one (pipe.h)
     kWriting = 1 << 25,        // a SendWriter has room in the send queue
+    kMayBorrow = 1 << 26,      // the send queue has borrowed since its last own()
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
@@ -157,6 +162,9 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   // But no more than this leaves before a callback returns: one that sends until it is told to stop
   // is told so, however fast its peer reads.
   static constexpr std::size_t kEarlyFlushBytes = 1024 * 1024;
+  // From here on what was just received and is sent back is borrowed: a copy of less costs no more
+  // than the second look at where it lies.
+  static constexpr std::size_t kBorrowBytes = 4 * 1024;
 
   // What few connections need.
   struct Rare {
@@ -225,6 +233,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   void count_early(Flush&& flush) noexcept;
   [[gnu::noinline]] SendResult send_slowly(ByteView first, ByteView second, ByteView third);
   SendResult send_large(ByteView first, ByteView second, ByteView third);
+  void append(ByteView part);
   SendResult queue_committed(std::size_t n) noexcept;
   void check_no_writer() const;
   void flush_if_much() noexcept;
@@ -256,6 +265,8 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   void finish() noexcept;
   void end_stream() noexcept;
   void check_invariants() const noexcept;
+  // Invariant 4, before something is received.
+  bool borrows_nothing() const noexcept { return !has(kMayBorrow) || !output_.borrows(); }
 
   // Deadlines (connection_timeouts.cc).
   void settle_timer() noexcept;

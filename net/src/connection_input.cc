@@ -1,4 +1,5 @@
 // How a connection receives: into one window, to the handler, and what it leaves into the store.
+#include <millrace/check.h>
 #include <millrace/error.h>
 
 #include "connection_core.h"
@@ -48,6 +49,7 @@ bool ConnectionCore::receive_once() noexcept {
 }
 
 bool ConnectionCore::receive_into(const StoredInput::Window& window, LoopServices& loop) noexcept {
+  MILLRACE_DCHECK(borrows_nothing(), "invariant 4: what was received is still borrowed");
   const IoResult got = stream_read(fd(), window.at, window.size);
   if (got.blocked()) return false;
   if (got.failed()) {

@@ -145,8 +145,8 @@ SendResult ConnectionCore::appended() noexcept {
 SendResult ConnectionCore::send_bytes(ByteView first, ByteView second, ByteView third) {
   const std::size_t total = first.size() + second.size() + third.size();
   // A reply in a callback: below every limit there is nothing to ask, and the flush will come.
-  if (output_.bytes() + total < quick_bytes_ && callbacks_ > 0 && !has(kNoMoreSending | kBlocked))
-      [[likely]] {
+  if (output_.bytes() + total < quick_bytes_ && total < kBorrowBytes && callbacks_ > 0 &&
+      !has(kNoMoreSending | kBlocked)) [[likely]] {
     if (output_.append_quick(first, second, third, pool())) [[likely]]
       return SendResult::sent;
   }
@@ -168,8 +168,20 @@ SendResult ConnectionCore::send_slowly(ByteView first, ByteView second, ByteView
     return send_large(first, second, third);
   }
   return queue([&] {
-    for (const ByteView part : {first, second, third}) output_.append(part, pool(), stay());
+    for (const ByteView part : {first, second, third}) append(part);
   });
+}
+
+// What was just received, and leaves before anything else is, need not be copied.
+void ConnectionCore::append(ByteView part) {
+  const bool leaves_first = callbacks_ > 0 && !has(kBlocked);
+  if (leaves_first && part.size() >= kBorrowBytes &&
+      part.size() <= BlockPool::kLargestPooledBytes && services().in_receive_block(part)) {
+    set(kMayBorrow);
+    output_.borrow(part, pool());
+  } else {
+    output_.append(part, pool(), stay());
+  }
 }
 
 // Goes from where it lies; only what the kernel refuses is copied.
@@ -193,9 +205,9 @@ SendResult ConnectionCore::send_shared(ByteView first, SharedBytes second, ByteV
   const SendResult admitted = admit_message(first.size() + second.size() + third.size());
   if (!admitted) return admitted;
   return queue([&] {
-    output_.append(first, pool(), stay());
+    append(first);
     output_.append(std::move(second), pool());
-    output_.append(third, pool(), stay());
+    append(third);
   });
 }
 
@@ -220,6 +232,10 @@ SendResult ConnectionCore::send_file(UniqueFd file, std::uint64_t offset, std::u
 }
 
 void ConnectionCore::note_flushed(const SendQueue::Flushed& flushed) noexcept {
+  if (has(kMayBorrow)) {
+    unset(kMayBorrow);
+    output_.own(pool());
+  }
   if (flushed.bytes > 0) {
     bytes_sent_ += flushed.bytes;
     last_activity_ms_ = last_progress_ms_ = now_ms();

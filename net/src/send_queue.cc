@@ -14,7 +14,7 @@
 namespace millrace {
 namespace {
 
-enum Kind : std::uint32_t { kBytes = 0, kShared, kFile };  // Block::kind
+enum Kind : std::uint32_t { kBytes = 0, kShared, kFile, kBorrowed };  // Block::kind
 
 // One call gathers at most this many pieces: far below IOV_MAX (1,024), and beyond it the cost of a
 // call no longer counts beside that of its pieces.
@@ -37,9 +37,19 @@ FileRange& file(Block& block) {
   return *std::launder(reinterpret_cast<FileRange*>(block.bytes()));
 }
 
+// Of a block of kind kBorrowed: where its byte 0 lies. The room behind its header is for the copy.
+const std::byte* borrowed(const Block& block) {
+  return reinterpret_cast<const std::byte*>(static_cast<std::uintptr_t>(block.tag));
+}
+
+// Not of a file.
+const std::byte* bytes_of(Block& block) {
+  if (block.kind == kShared) return shared(block).view().data() + block.begin;
+  return (block.kind == kBorrowed ? borrowed(block) : block.bytes()) + block.begin;
+}
+
 iovec part_of(Block& block) {
-  const std::byte* bytes = block.kind == kShared ? shared(block).view().data() : block.bytes();
-  return {const_cast<std::byte*>(bytes) + block.begin, block.filled()};
+  return {const_cast<std::byte*>(bytes_of(block)), block.filled()};
 }
 
 iovec part_of(ByteView view) {
@@ -80,6 +90,34 @@ void SendQueue::append(SharedBytes bytes, BlockPool& pool) {
   block->end = bytes.size();
   bytes_ += bytes.size();
   ::new (block->bytes()) SharedBytes(std::move(bytes));
+}
+
+void SendQueue::borrow(ByteView bytes, BlockPool& pool) {
+  // As for replies: where it is the only piece, the block at hand is taken.
+  Block* block = add_block(tail_ ? bytes.size() : BlockPool::kLargestPooledBytes, pool);
+  MILLRACE_DCHECK(bytes.size() <= block->capacity, "borrow() of more than a block can hold");
+  block->kind = kBorrowed;
+  block->tag = reinterpret_cast<std::uintptr_t>(bytes.data());
+  block->end = bytes.size();
+  bytes_ += bytes.size();
+}
+
+void SendQueue::own(BlockPool& pool) noexcept {
+  for (Block* block = head_; block; block = block->next) {
+    if (block->kind != kBorrowed) continue;
+    std::memcpy(block->bytes(), bytes_of(*block), block->filled());
+    block->end = block->filled();
+    block->begin = 0;
+    block->kind = kBytes;
+  }
+  shrink(pool);
+}
+
+bool SendQueue::borrows() const noexcept {
+  for (const Block* block = head_; block; block = block->next) {
+    if (block->kind == kBorrowed) return true;
+  }
+  return false;
 }
 
 void SendQueue::append_file(UniqueFd opened, std::uint64_t offset, std::uint64_t length,
@@ -155,6 +193,10 @@ void SendQueue::drop_empty_tail(BlockPool& pool) noexcept {
 void SendQueue::remove_head(BlockPool& pool) noexcept {
   Block* block = std::exchange(head_, head_->next);
   if (!head_) tail_ = nullptr;
+  release(block, pool);
+}
+
+void SendQueue::release(Block* block, BlockPool& pool) noexcept {
   if (block->kind == kShared) shared(*block).~SharedBytes();
   if (block->kind == kFile) file(*block).~FileRange();
   pool.release(block);
@@ -170,11 +212,12 @@ void SendQueue::advance(std::size_t n, BlockPool& pool) noexcept {
 }
 
 SendQueue::Flushed SendQueue::flush(int fd, BlockPool& pool) noexcept {
-  // Nearly always: the replies of one callback in one block, and the kernel takes them whole.
-  if (head_ == tail_ && head_ && head_->kind == kBytes) {
-    const IoResult written = stream_write(fd, head_->bytes() + head_->begin, bytes_);
+  // Nearly always: the replies of one callback in one block, or one payload that many get, and the
+  // kernel takes it whole.
+  if (head_ == tail_ && head_ && head_->kind != kFile) {
+    const IoResult written = stream_write(fd, bytes_of(*head_), bytes_);
     if (written.bytes == bytes_) {
-      pool.release(head_);
+      release(head_, pool);
       head_ = tail_ = nullptr;
       bytes_ = 0;
       return {written.bytes, 0, false};

@@ -2,11 +2,15 @@
 // into pooled blocks, shared payloads by reference, file ranges, in order. It lives in a
 // connection, in the loop's thread; whoever destroys it clears it first.
 //
+// What was just received and is sent back need not be copied either: borrow() queues a reference to
+// bytes that stay valid only for a while, and own() copies what of them was not sent by then.
+//
 // Invariants:
 // 1. bytes_ is the sum of what its blocks hold; a queue of no bytes holds no block, except while a
 //    writer has room reserved at its end.
 // 2. Every block but the last holds at least one byte.
-// 3. What flush() reports as blocked is what the kernel refused: there is nothing to gain from
+// 3. What is borrowed lies in a block with room for its copy.
+// 4. What flush() reports as blocked is what the kernel refused: there is nothing to gain from
 //    asking again before EPOLLOUT.
 #pragma once
 
@@ -66,6 +70,13 @@ class SendQueue {
     return true;
   }
   void append(SharedBytes bytes, BlockPool& pool);
+  // At most BlockPool::kLargestPooledBytes, not empty, which stay as they are until own(): the
+  // block that a copy would take is taken now, so that copying later cannot fail.
+  void borrow(ByteView bytes, BlockPool& pool);
+  // Copies what is borrowed and not sent.
+  void own(BlockPool& pool) noexcept;
+  // Looks at each piece.
+  bool borrows() const noexcept;
   void append_file(UniqueFd file, std::uint64_t offset, std::uint64_t length, BlockPool& pool);
 
   // A last block with room for `n` bytes (at most BlockPool::kLargestPooledBytes, or it is a block
@@ -97,6 +108,7 @@ class SendQueue {
   static std::size_t block_bytes(std::size_t wanted, Stay stay) noexcept;
   Block* add_block(std::size_t capacity, BlockPool& pool);
   Block* before_tail() const noexcept;
+  void release(Block* block, BlockPool& pool) noexcept;
   void remove_head(BlockPool& pool) noexcept;
   void advance(std::size_t n, BlockPool& pool) noexcept;
   Flushed flush_file(int fd, BlockPool& pool) noexcept;

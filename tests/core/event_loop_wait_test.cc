@@ -9,9 +9,11 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 
 #include <sched.h>
 #include <sys/time.h>
@@ -65,6 +67,61 @@ TEST_F(WaitTest, ALoopThatHadWorkSleepsAgain) {
   loop().defer([] {});
   const Timer timer = loop().after(1ms, [] {});
   EXPECT_LE(run_for(100ms), 5u);
+}
+
+// Of this thread.
+Duration processor_time() {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
+
+struct BusyPollTest : testing::Test {
+  // Longer than any test: what is found was found by looking.
+  EventLoop looks{{.stall_threshold = Duration(0), .busy_poll = 1min}};
+  EventLoop looks_briefly{{.stall_threshold = Duration(0), .busy_poll = 1ms}};
+};
+
+TEST_F(BusyPollTest, FindsATaskWithoutBeingWoken) {
+  std::thread other([ref = looks.ref()] {
+    for (int i = 0; i < 1000; ++i) ref.post([] {});
+    ref.stop();
+  });
+  looks.run();
+  other.join();
+  EXPECT_EQ(looks.stats().wakeups_written, 0u);
+}
+
+TEST_F(BusyPollTest, FindsDescriptorsAndTimers) {
+  SocketPair pair;
+  std::string received;
+  const IoWatcher watcher(looks, pair.ours(), Interest::read,
+                          [&](IoEvents) { received += pair.receive(); });
+  const TimePoint due = looks.now() + 5ms;
+  TimePoint fired;
+  const Timer timer = looks.after(5ms, [&] { fired = Clock::now(); });
+  looks.run_once();
+  EXPECT_GE(fired, due);
+  pair.send("x");
+  looks.run_once();
+  EXPECT_EQ(received, "x");
+}
+
+TEST_F(BusyPollTest, LooksForNoLongerThanItMayWait) {
+  const TimePoint start = Clock::now();
+  looks.run_once(5ms);
+  EXPECT_GE(Clock::now() - start, 5ms);
+  looks.run_once(0ms);
+  EXPECT_EQ(looks.stats().iterations, 2u);
+}
+
+TEST_F(BusyPollTest, SleepsWhenNothingWasFoundAndCountsTheTimeOfLooking) {
+  const TimePoint start = Clock::now();
+  const Duration used_before = processor_time();
+  looks_briefly.run_once(200ms);
+  EXPECT_GE(Clock::now() - start, 200ms);
+  EXPECT_LT(processor_time() - used_before, 100ms);
+  EXPECT_EQ(looks_briefly.stats().iterations, 1u);
 }
 
 TEST_F(WaitTest, AnInterruptedWaitLosesNothingAndFiresNothingEarly) {

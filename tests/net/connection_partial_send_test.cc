@@ -109,7 +109,7 @@ TEST_F(ConnectionPartialSendTest, AFailedSendClosesThatConnectionOnly) {
 
 TEST_F(ConnectionPartialSendTest, ASendThatFailsAtOnceSaysSoAndClosesWithoutACallbackFromInside) {
   start();
-  faults.on(Call::sendmsg, Fault::fail(EPIPE), {.fd = connection().native_handle()});
+  faults.on(Call::send, Fault::fail(EPIPE), {.fd = connection().native_handle()});
   Connection& c = connection();
   EXPECT_FALSE(c.send(pattern(100'000)));
   EXPECT_FALSE(c.is_open());

@@ -168,7 +168,7 @@ TEST_F(ConnectionSendTest, SharedBytesBelow512AreCopied) {
 TEST_F(ConnectionSendTest, SharedBytesThatCannotBeSentAreGivenBackAtTheEnd) {
   const SharedBytes news{ByteView(pattern(5000))};
   start();
-  faults.on(Call::sendmsg, Fault::fail(EAGAIN), {.times = 1000});
+  faults.on(Call::send, Fault::fail(EAGAIN), {.times = 1000});
   connection().send(news);
   loop().run_once(0ms);
   EXPECT_EQ(news.owners(), 2u);

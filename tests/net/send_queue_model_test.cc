@@ -15,7 +15,7 @@ class SendQueueModel {
   SendQueueModel(std::uint64_t seed, StreamPair::Kind kind) : random_(seed), pair_(kind) {}
 
   void step() {
-    switch (random_.below(16)) {
+    switch (random_.below(17)) {
       case 0:
       case 1:
       case 2:
@@ -43,8 +43,11 @@ class SendQueueModel {
         flush_with();
         break;
       case 10:
+        borrow();
+        break;
       case 11:
       case 12:
+      case 13:
         flush();
         break;
       default:
@@ -103,6 +106,23 @@ class SendQueueModel {
     } else {
       queue_.append(SharedBytes(ByteView(bytes)), pool_);
     }
+  }
+
+  // From memory that is overwritten as soon as the queue owns what was not sent.
+  void borrow() {
+    std::string lent = random_.bytes(random_.between(1, BlockPool::kLargestPooledBytes));
+    const std::size_t pieces = random_.between(1, std::min<std::size_t>(lent.size(), 4));
+    for (std::size_t i = 0; i < pieces; ++i) {
+      const std::size_t at = lent.size() / pieces * i;
+      queue_.borrow(ByteView(lent).from(at).first(lent.size() / pieces), pool_);
+      expected_ += lent.substr(at, lent.size() / pieces);
+      if (random_.one_in(3)) append(random_.bytes(random_.size_up_to(300)));
+    }
+    EXPECT_TRUE(queue_.borrows());
+    if (!random_.one_in(4)) flush();
+    queue_.own(pool_);
+    EXPECT_FALSE(queue_.borrows());
+    lent.assign(lent.size(), '#');
   }
 
   void append_file() {

@@ -79,6 +79,58 @@ TEST_F(SendQueueTest, ASharedPayloadIsQueuedWithoutACopyAndLetGoOnceSent) {
   EXPECT_EQ(payload.owners(), 1u);
 }
 
+TEST_F(SendQueueTest, ASinglePayloadOfAnyKindButAFileLeavesWithoutGathering) {
+  StreamPair pair;
+  const Faults calls;
+  const SharedBytes shared(std::string(5000, 's'));
+  queue.append(shared, pool);
+  EXPECT_EQ(flush(pair.ours.fd()).bytes, 5000u);
+  EXPECT_EQ(shared.owners(), 1u);
+  const std::string lent(5000, 'l');
+  queue.borrow(lent, pool);
+  EXPECT_EQ(flush(pair.ours.fd()).bytes, 5000u);
+  EXPECT_EQ(calls.count(Call::send), 2u);
+  EXPECT_EQ(calls.count(Call::sendmsg), 0u);
+  EXPECT_EQ(pool.live_blocks(), 0u);
+  EXPECT_EQ(receive(pair), std::string(5000, 's') + lent);
+}
+
+TEST_F(SendQueueTest, WhatIsBorrowedIsSentFromWhereItLiesUntilTheQueueOwnsIt) {
+  StreamPair pair;
+  std::string lent(20'000, 'a');
+  queue.borrow(lent, pool);
+  lent.assign(lent.size(), 'b');
+  Faults faults;
+  faults.on(Call::send, Fault::shorten(5000));
+  EXPECT_TRUE(flush(pair.ours.fd()).blocked);
+  EXPECT_TRUE(queue.borrows());
+  queue.own(pool);
+  EXPECT_FALSE(queue.borrows());
+  queue.check_invariants();
+  lent.assign(lent.size(), 'c');
+  EXPECT_TRUE(drain(pair) == std::string(20'000, 'b'));
+}
+
+TEST_F(SendQueueTest, OwningTakesNoMemoryAndALittleRestKeepsOnlyALittleBlock) {
+  StreamPair pair;
+  const std::string lent(20'000, 'l');
+  queue.borrow(lent, pool);
+  queue.borrow(lent, pool);
+  const std::size_t blocks = pool.live_blocks();
+  mappings.refuse(true);
+  queue.own(pool);
+  mappings.refuse(false);
+  EXPECT_EQ(pool.live_blocks(), blocks);
+  Faults faults;
+  faults.on(Call::sendmsg, Fault::shorten(39'990));
+  EXPECT_TRUE(flush(pair.ours.fd()).blocked);
+  EXPECT_LE(queue.last()->capacity, 256u);
+  queue.clear(pool);
+  queue.borrow(ByteView(lent).first(5000), pool);
+  queue.own(pool);
+  EXPECT_LT(queue.last()->capacity, kBlock);
+}
+
 TEST_F(SendQueueTest, AppendQuickTakesAllPartsWhenTheyFitIntoOneBlock) {
   StreamPair pair;
   EXPECT_FALSE(queue.append_quick("head", "body", "", pool)) << "no block lies at hand";

@@ -16,6 +16,7 @@ namespace millrace::test {
 struct EchoHandler::State {
   Side* side = nullptr;
   std::uint64_t to_send = 0;  // in all; of a server's side: as much as has arrived
+  ByteView echo;              // in on_data: what has come and is to be sent next, where it lies
   Timer resume;
 };
 
@@ -80,6 +81,7 @@ EchoHandler::State* EchoHandler::state_of(Connection& c) {
     setting_.world.problem("a callback of a connection that is not open");
     return nullptr;
   }
+  state->echo = {};
   return state;
 }
 
@@ -106,7 +108,8 @@ bool EchoHandler::send_one(Connection& c, State& state) {
       std::min<std::uint64_t>({left, 30'000, setting_.options.connection.limits.send_queue_bytes});
   const std::size_t n =
       setting_.decisions.exhausted() ? most : 1 + setting_.decisions.size_up_to(most - 1);
-  const std::string_view bytes = next_bytes(side, n);
+  const bool from_input = n <= state.echo.size();
+  const std::string_view bytes = from_input ? state.echo.first(n).text() : next_bytes(side, n);
   if (!c.is_open()) return false;
   const std::size_t before = c.queued_bytes() + c.stats().bytes_sent;
   const SendResult result = [&]() -> SendResult {
@@ -130,6 +133,7 @@ bool EchoHandler::send_one(Connection& c, State& state) {
   }();
   const std::size_t taken = c.queued_bytes() + c.stats().bytes_sent - before;
   side.accepted += taken;
+  state.echo = from_input && taken == n ? state.echo.from(n) : ByteView();
   if (taken != (result.accepted() ? n : 0)) {
     setting_.world.problem("send() took " + std::to_string(taken) + " of " + std::to_string(n) +
                            " bytes and said " + std::to_string(result.state()));
@@ -162,11 +166,13 @@ void EchoHandler::on_data(Connection& c, ReceiveBuffer& in) {
   std::size_t n = in.size();
   // Sometimes some is left for the next time, which comes with more or with the end.
   if (!setting_.ending && setting_.decisions.chance(50)) n = setting_.decisions.below(n + 1);
-  check_arrived(setting_.world, side, side.stream, in.view().first(n));
+  const ByteView arrived = in.view().first(n);
+  check_arrived(setting_.world, side, side.stream, arrived);
   in.consume(n);
   side.received += n;
   setting_.bytes += n;
   if (!client_) {
+    if (side.accepted == state->to_send) state->echo = arrived;
     state->to_send = side.received;
     send_more(c, *state);
   }

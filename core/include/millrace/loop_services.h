@@ -8,11 +8,14 @@
 #pragma once
 
 #include <millrace/block_pool.h>
+#include <millrace/bytes.h>
 #include <millrace/io_target.h>
 #include <millrace/slab.h>
 #include <millrace/time.h>
 
 #include <concepts>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <string_view>
@@ -48,6 +51,13 @@ class LoopServices {
   std::byte* receive_block() {
     if (!receive_block_) make_receive_block();
     return receive_block_.get() + kReceiveHeadroomBytes;
+  }
+  // Whether all of `bytes` lies there, or in front of it.
+  bool in_receive_block(ByteView bytes) const noexcept {
+    constexpr std::size_t kAll = kReceiveHeadroomBytes + kReceiveBlockBytes;
+    const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(bytes.data()) -
+                                  reinterpret_cast<std::uintptr_t>(receive_block_.get());
+    return receive_block_ && offset < kAll && bytes.size() <= kAll - offset;
   }
   // Milliseconds since the loop was made, of this iteration.
   std::uint64_t now_ms() const noexcept { return now_ms_; }

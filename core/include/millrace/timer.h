@@ -20,6 +20,22 @@
 namespace millrace {
 
 class EventLoop;
+class LoopCore;
+
+// What a loop's timers read of it.
+class TimerClock {
+ public:
+  static constexpr Duration kTick = std::chrono::milliseconds(1);
+
+ protected:
+  ~TimerClock() = default;
+  // The first tick that does not begin before the time of the iteration; 0 while the loop does not
+  // run, when the time has to be asked for.
+  std::uint64_t next_tick_ = 0;
+
+ private:
+  friend class Timer;
+};
 
 // Where a timer hangs in the loop's wheel.
 struct TimerLink {
@@ -50,6 +66,7 @@ class TimerNode : private TimerLink {
  private:
   friend class TimerWheel;
   friend class LoopCore;
+  friend class Timer;
   std::uint64_t tick_ = 0;
 };
 
@@ -67,7 +84,10 @@ class Timer final : private TimerNode {
   ~Timer();
 
   // Calls once, `delay` from now (zero or negative: in the next turn). An active timer is moved.
-  void start(Delay delay);
+  void start(Delay delay) {
+    period_ = Duration::zero();
+    if (!moves_later(delay.value())) start_anew(delay);
+  }
   // Calls every `period` (at least one millisecond), the first time one period from now.
   void start_every(Delay period, Repeat repeat = Repeat::fixed_rate);
   void cancel() noexcept;
@@ -78,10 +98,26 @@ class Timer final : private TimerNode {
 
  private:
   struct Running;
+  // Moves an active timer by nothing but a store. False when more is to be done than that.
+  bool moves_later(Duration by) noexcept {
+#ifdef NDEBUG  // else the loop checks who calls
+    const auto ticks = static_cast<std::uint64_t>(by / TimerClock::kTick);
+    const std::uint64_t at = clock_->next_tick_ + ticks;
+    const bool whole = by > Duration::zero() && by % TimerClock::kTick == Duration::zero();
+    if (!active() || !whole || clock_->next_tick_ == 0 || at < tick_) return false;
+    tick_ = at;
+    return true;
+#else
+    static_cast<void>(by);
+    return false;
+#endif
+  }
+  LoopCore& loop() const noexcept;
+  void start_anew(Delay delay);
   void handle_timer() override;
   void schedule_next() noexcept;
 
-  EventLoop* loop_;
+  TimerClock* clock_;
   Function<void()> callback_;
   Duration period_{0};
   TimePoint due_{};

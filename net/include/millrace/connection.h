@@ -34,7 +34,9 @@ class Connection {
   // Queues the bytes; what one callback queues leaves in one system call when it returns, or sooner
   // when 64 KiB have come together. True: send on. False: the queue is above the high watermark
   // (queued all the same: wait for on_drained), or nothing was queued; the result says which. What
-  // would pass the hard limit is up to ConnectionLimits::overflow.
+  // would pass the hard limit is up to ConnectionLimits::overflow. The bytes are copied, but for
+  // those (4 KiB and more) that on_data was just given and sends back: they leave from where they
+  // lie.
   SendResult send(ByteView bytes);
   // All, one after the other, as if they were one: a header, its payload, a trailer.
   SendResult send_together(ByteView first, ByteView second, ByteView third = {});
