@@ -345,8 +345,8 @@ class ConnectionCore final : public IoTarget, public Connection {
   std::uint32_t peer_v4_ = 0;  // a peer of another family is in Rare
 };
 
-// Ten thousand of them shall wait in little memory: what not every connection needs at every time
-// is in its list of contexts.
+// Ten thousand of them shall wait in little memory (net/README.md counts it): what not every
+// connection needs at every time is in its list of contexts.
 static_assert(sizeof(ConnectionCore) <= 112);
 
 }  // namespace millrace

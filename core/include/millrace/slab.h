@@ -132,20 +132,20 @@ class Slab {
   };
   static_assert(alignof(T) <= alignof(Slot), "the slot must lie directly in front of the object");
 
-  static constexpr std::align_val_t kAlignment{SlabChunk::kBytes};
   static constexpr std::size_t kCellBytes = SlabChunk::kBytes - sizeof(SlabChunk);
   static constexpr std::size_t kCells = sizeof(Cell) < kCellBytes ? kCellBytes / sizeof(Cell) : 1;
   static constexpr std::size_t kChunkBytes =
       (sizeof(SlabChunk) + sizeof(Cell) * kCells + SlabChunk::kBytes - 1) / SlabChunk::kBytes *
       SlabChunk::kBytes;
-  // Memory is taken for several chunks at a time, because each aligned piece costs malloc a page or
-  // two besides; for more and more, so that a slab of ten objects does not ask for thousands.
-  static constexpr std::size_t kFirstRegionChunks = 2;
+  // Memory is taken for several chunks at a time, because the first one of them must be aligned and
+  // malloc touches a page in front of it; for more and more, so that a slab of ten objects does not
+  // ask for thousands.
+  static constexpr std::size_t kFirstRegionChunks = 4;
   static constexpr std::size_t kMostRegionChunks = 64;
   static_assert(alignof(Cell) <= alignof(SlabChunk), "the cells must lie directly behind");
 
   struct Free {
-    void operator()(std::byte* region) const noexcept { ::operator delete(region, kAlignment); }
+    void operator()(std::byte* region) const noexcept { ::operator delete(region); }
   };
 
   static Cell* cells_of(SlabChunk& chunk) noexcept { return reinterpret_cast<Cell*>(&chunk + 1); }
@@ -162,8 +162,9 @@ class Slab {
 
   void add_chunk() {
     if (region_chunks_ == 0) add_region();
-    void* at = regions_.back().get() + (region_size_ - region_chunks_) * kChunkBytes;
-    auto* chunk = ::new (at) SlabChunk;
+    std::byte* begin = regions_.back().get();
+    begin += -reinterpret_cast<std::uintptr_t>(begin) % SlabChunk::kBytes;
+    auto* chunk = ::new (begin + (region_size_ - region_chunks_) * kChunkBytes) SlabChunk;
     chunk->slab = this;
     chunk->first = static_cast<std::uint32_t>(chunks_.size() * kCells);
     chunks_.push_back(chunk);
@@ -174,10 +175,10 @@ class Slab {
 
   void add_region() {
     const std::size_t size =
-        regions_.empty() ? kFirstRegionChunks : std::min(region_size_ * 2, kMostRegionChunks);
-    const std::size_t bytes = size * kChunkBytes;
-    std::unique_ptr<std::byte, Free> region(
-        static_cast<std::byte*>(::operator new(bytes, kAlignment)));
+        regions_.empty() ? kFirstRegionChunks : std::min(region_size_ * 4, kMostRegionChunks);
+    const std::size_t bytes = (size * kChunkBytes) + SlabChunk::kBytes;
+    void* memory = ::operator new(bytes);
+    std::unique_ptr<std::byte, Free> region(static_cast<std::byte*>(memory));
     regions_.push_back(std::move(region));
     region_size_ = region_chunks_ = size;
   }
