@@ -50,7 +50,9 @@ void* map(std::size_t bytes) {
 
 }  // namespace
 
-struct BlockPool::Region {
+// Aligned so that the header of each block is one cache line, and its bytes begin with another.
+static_assert(sizeof(Block) == 64);
+struct alignas(64) BlockPool::Region {
   Region* next;
   Region* prev;
   Block* free;

@@ -9,16 +9,17 @@
 
 namespace millrace {
 
-IoTarget::IoTarget(EventLoop& loop) : loop_(&loop) {
+IoTarget::IoTarget(EventLoop& loop) {
+  SlabChunk::of(this).loop = &loop;
   LoopCore::of(loop).add_target();
 }
 
 IoTarget::~IoTarget() {
-  LoopCore::of(*loop_).remove_target();
+  LoopCore::of(loop()).remove_target();
 }
 
 LoopCore& IoTarget::usable_core() const noexcept {
-  LoopCore& core = LoopCore::of(*loop_);
+  LoopCore& core = LoopCore::of(loop());
   core.assert_usable();
   MILLRACE_CHECK(!core.forked_away(), "this loop belongs to the parent process");
   return core;
@@ -53,7 +54,7 @@ void IoTarget::silence() noexcept {
 
 int IoTarget::detach_and_release() noexcept {
   if (!attached()) return -1;
-  LoopCore& core = LoopCore::of(*loop_);
+  LoopCore& core = LoopCore::of(loop());
   core.assert_usable();
   // A forked child shares the parent's epoll instance: removing there would silence the parent.
   if (registered_ && !core.forked_away()) core.poller().remove(fd_);
@@ -72,18 +73,18 @@ void IoTarget::detach_and_close(bool shared) noexcept {
     sys::close(detach_and_release());
     return;
   }
-  LoopCore::of(*loop_).assert_usable();
+  LoopCore::of(loop()).assert_usable();
   interest_ = Interest::none;
   registered_ = false;
   sys::close(std::exchange(fd_, -1));
 }
 
 void IoTarget::request_flush() noexcept {
-  LoopCore::of(*loop_).request_flush(*this);
+  LoopCore::of(loop()).request_flush(*this);
 }
 
 void IoTarget::bury() noexcept {
-  LoopCore::of(*loop_).bury(*this);
+  LoopCore::of(loop()).bury(*this);
 }
 
 }  // namespace millrace

@@ -74,7 +74,7 @@ bool Connection::is_open() const noexcept {
   return self.is_open() && !self.has(ConnectionCore::kWriteFailed);
 }
 std::string_view Connection::close_detail() const noexcept {
-  const auto& rare = core(*this).rare_;
+  const auto* rare = core(*this).find<ConnectionCore::Rare>();
   return rare ? std::string_view(rare->detail) : std::string_view();
 }
 
@@ -102,14 +102,21 @@ ConnectionHandler& Connection::handler() const noexcept {
 }
 
 void Connection::put_context(std::unique_ptr<ContextBase> context) {
-  std::unique_ptr<ContextBase>* place = &core(*this).context_;
-  while (*place && (*place)->key != context->key) place = &(*place)->next;
+  std::unique_ptr<ContextBase>* place = &core(*this).contexts_;
+  while (*place && (*place)->key != context->key && !ConnectionCore::is_ours(**place)) {
+    place = &(*place)->next;
+  }
+  if (!*place || (*place)->key != context->key) {  // before ours: the user's are found first
+    context->next = std::move(*place);
+    *place = std::move(context);
+    return;
+  }
   // The old one dies after the new one is in place: its destructor may look for its successor.
-  if (*place) context->next = std::move((*place)->next);
+  context->next = std::move((*place)->next);
   std::swap(*place, context);
 }
 Connection::ContextBase* Connection::find_context(const void* key) const noexcept {
-  ContextBase* found = core(*this).context_.get();
+  ContextBase* found = core(*this).contexts_.get();
   while (found && found->key != key) found = found->next.get();
   return found;
 }
@@ -134,8 +141,8 @@ Connection* ConnectionRef::get() const noexcept {
 
 SocketAddress Connection::peer() const noexcept {
   const ConnectionCore& self = core(*this);
-  return self.peer_port_ != 0 || !self.rare_ ? SocketAddress::ipv4(self.peer_v4_, self.peer_port_)
-                                             : self.rare_->peer_v6;
+  const auto* rare = self.peer_port_ == 0 ? self.find<ConnectionCore::Rare>() : nullptr;
+  return rare ? rare->peer_v6 : SocketAddress::ipv4(self.peer_v4_, self.peer_port_);
 }
 
 SocketAddress Connection::local() const noexcept {
@@ -149,13 +156,13 @@ ConnectionStats Connection::stats() const noexcept {
   stats.bytes_received = self.bytes_received_;
   stats.bytes_sent = self.bytes_sent_;
   stats.queued_bytes = self.output_.bytes();
-  if (self.rare_) {
-    stats.dropped_messages = self.rare_->dropped_messages;
-    stats.dropped_bytes = self.rare_->dropped_bytes;
+  if (const auto* rare = self.find<ConnectionCore::Rare>()) {
+    stats.dropped_messages = rare->dropped_messages;
+    stats.dropped_bytes = rare->dropped_bytes;
   }
   stats.undelivered_bytes = self.undelivered_bytes();
   const std::uint64_t now = self.services().now_ms();
-  stats.age = std::chrono::milliseconds(now - self.opened_ms_);
+  stats.age = std::chrono::milliseconds(now - self.opened_ms());
   stats.idle = std::chrono::milliseconds(static_cast<std::uint32_t>(now) - self.last_activity_ms_);
   return stats;
 }

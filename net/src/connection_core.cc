@@ -21,7 +21,10 @@ constexpr int kCallbacksPerSettle = 4;
 
 }  // namespace
 
-ConnectionOwner::ConnectionOwner(const ConnectionOptions& options) : connection_options(options) {
+ConnectionOwner::ConnectionOwner(const ConnectionOptions& options)
+    : connection_options(options),
+      quick_bytes(std::min({ConnectionCore::kFlushNowBytes, options.limits.high_watermark_bytes,
+                            options.limits.send_queue_bytes})) {
   MILLRACE_CHECK_LE(options.limits.low_watermark_bytes, options.limits.high_watermark_bytes,
                     "ConnectionLimits: the low watermark is above the high one");
 }
@@ -36,11 +39,10 @@ void ConnectionOwner::end_connections(std::error_code why) noexcept {
 
 ConnectionCore::ConnectionCore(EventLoop& loop, ConnectionOwner& owner, ConnectionHandler& handler,
                                const SocketAddress& peer)
-    : IoTarget(loop), handler_(&handler), owner_(&owner), opened_ms_(services().now_ms()) {
-  last_activity_ms_ = static_cast<std::uint32_t>(opened_ms_);
-  const ConnectionLimits& limits = options().limits;
-  quick_bytes_ = static_cast<std::uint32_t>(
-      std::min({kFlushNowBytes, limits.high_watermark_bytes, limits.send_queue_bytes}));
+    : IoTarget(loop), handler_(&handler), owner_(&owner) {
+  const std::uint64_t now = services().now_ms();
+  opened_high_ = static_cast<std::uint8_t>(now >> 32);
+  opened_low_ = last_activity_ms_ = static_cast<std::uint32_t>(now);
   if (peer.family() == SocketAddress::Family::ipv4) {
     peer_v4_ = peer.ipv4();
     peer_port_ = peer.port();
@@ -79,17 +81,24 @@ int ConnectionCore::open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socke
 }
 
 void ConnectionCore::enter_owner() noexcept {
-  next_ = owner_->first_;
-  if (next_) next_->previous_ = this;
+  if (ConnectionCore* next = owner_->first_) {
+    next_ = next->number();
+    next->previous_ = number();
+  }
   owner_->first_ = this;
   ++owner_->count_;
 }
 
 ConnectionOwner* ConnectionCore::leave_owner() noexcept {
   if (!owner_) return nullptr;
-  (previous_ ? previous_->next_ : owner_->first_) = next_;
-  if (next_) next_->previous_ = previous_;
-  next_ = previous_ = nullptr;
+  ConnectionCore* const next = at(next_);
+  if (ConnectionCore* previous = at(previous_)) {
+    previous->next_ = next_;
+  } else {
+    owner_->first_ = next;
+  }
+  if (next) next->previous_ = previous_;
+  next_ = previous_ = kNobody;
   --owner_->count_;
   return std::exchange(owner_, nullptr);
 }
@@ -97,11 +106,6 @@ ConnectionOwner* ConnectionCore::leave_owner() noexcept {
 const ConnectionOptions& ConnectionCore::options() const noexcept {
   static constexpr ConnectionOptions kDefaults;
   return owner_ ? owner_->connection_options : kDefaults;
-}
-
-ConnectionCore::Rare& ConnectionCore::rare() {
-  if (!rare_) rare_ = std::make_unique<Rare>();
-  return *rare_;
 }
 
 std::size_t ConnectionCore::low_watermark() const noexcept {
@@ -132,7 +136,7 @@ void ConnectionCore::handle_io(IoEvents events) {
     set(kRetrying);
   }
   flush_output();
-  unset(kRetrying);
+  if (has(kRetrying)) note_retried();
   settle();
 }
 
@@ -156,6 +160,7 @@ void ConnectionCore::settle_all() noexcept {
   settle_interest();
   if (has(kFailed)) return finish();
   settle_timer();
+  if (has(kFailed)) return finish();
   check_invariants();
 }
 
@@ -198,10 +203,11 @@ void ConnectionCore::settle_soon() noexcept {
 }
 
 void ConnectionCore::remember(std::error_code why, std::string_view detail) noexcept {
-  if (!why || has(kOutOfMemory) || (rare_ && rare_->why)) return;  // the first reason is the cause
+  if (!why || end_reason()) return;  // the first reason is the cause
   try {
-    rare().why = why;
-    rare_->detail = detail;
+    Rare& kept = rare();
+    kept.why = why;
+    kept.detail = detail;
   } catch (const std::bad_alloc&) {
     set(kOutOfMemory);
   }
@@ -240,13 +246,13 @@ void ConnectionCore::abort(std::error_code why, std::string_view detail) {
 }
 
 std::error_code ConnectionCore::end_reason() const noexcept {
-  if (rare_ && rare_->why) return rare_->why;
+  if (const Rare* rare = find<Rare>(); rare && rare->why) return rare->why;
   return has(kOutOfMemory) ? make_error_code(std::errc::not_enough_memory) : std::error_code();
 }
 
 void ConnectionCore::finish() noexcept {
   set(kFinished);
-  TimerNode::cancel(IoTarget::loop());
+  drop_deadline();
   ConnectionOwner* owner = leave_owner();  // which may do without it in on_close already
   const std::error_code why = end_reason();
   call("on_close", [&] { handler_->on_close(*this, why); });

@@ -35,6 +35,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace millrace {
 
@@ -46,6 +47,7 @@ class ConnectionOwner {
   explicit ConnectionOwner(const ConnectionOptions& options);
 
   const ConnectionOptions connection_options;
+  const std::size_t quick_bytes;  // queued bytes below which a send hits no limit
 
   ConnectionCore* first_connection() const noexcept { return first_; }
   std::size_t connection_count() const noexcept { return count_; }
@@ -67,7 +69,7 @@ class ConnectionOwner {
   std::size_t count_ = 0;
 };
 
-class ConnectionCore final : public IoTarget, public TimerNode, public Connection {
+class ConnectionCore final : public IoTarget, public Connection {
  public:
   static ConnectionCore& of(Connection& c) noexcept { return static_cast<ConnectionCore&>(c); }
   static const ConnectionCore& of(const Connection& c) noexcept {
@@ -100,7 +102,7 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   // Its server drains: on_drain will come, once, unless the connection is ending anyway.
   void drain() noexcept;
 
-  ConnectionCore* next_of_owner() const noexcept { return next_; }
+  ConnectionCore* next_of_owner() const noexcept { return at(next_); }
   bool open_for_sending() const noexcept { return (flags_ & kNoMoreSending) == 0; }
   // Input is delivered and callbacks run; not so after close(), abort() or a failure.
   bool is_open() const noexcept { return (flags_ & kNotOpen) == 0; }
@@ -166,14 +168,21 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   // than the second look at where it lies.
   static constexpr std::size_t kBorrowBytes = 4 * 1024;
 
-  // What few connections need.
-  struct Rare {
+  // What few connections need hangs in the list of the contexts, behind those of the user.
+  struct Rare final : ContextBase {
+    Rare() : ContextBase(&kKey<Rare>) {}
     std::error_code why;
     std::string detail;
     std::unique_ptr<ConnectionHandler> owned_handler;
     SocketAddress peer_v6;
     std::uint64_t dropped_messages = 0;
     std::uint64_t dropped_bytes = 0;
+  };
+  // There while a timeout runs.
+  struct Deadline final : ContextBase, TimerNode {
+    explicit Deadline(ConnectionCore& c) : ContextBase(&kKey<Deadline>), connection(c) {}
+    void handle_timer() override { connection.handle_deadline(); }  // which may be the end of this
+    ConnectionCore& connection;
   };
 
   bool has(std::uint32_t flags) const noexcept { return (flags_ & flags) != 0; }
@@ -183,11 +192,25 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   BlockPool& pool() const noexcept { return services().blocks(); }
   const ConnectionOptions& options() const noexcept;
   std::size_t low_watermark() const noexcept;
-  Rare& rare();
+  // Of the list: null if there is none; made if there is none.
+  template <class T>
+  T* find() const noexcept {
+    return static_cast<T*>(find_context(&kKey<T>));
+  }
+  template <class T, class... Args>
+  T& obtain(Args&&... args) {
+    std::unique_ptr<ContextBase>* place = &contexts_;
+    while (*place && (*place)->key != &kKey<T>) place = &(*place)->next;
+    if (!*place) *place = std::make_unique<T>(std::forward<Args>(args)...);
+    return static_cast<T&>(**place);
+  }
+  Rare& rare() { return obtain<Rare>(); }
+  static bool is_ours(const ContextBase& one) noexcept {
+    return one.key == &kKey<Rare> || one.key == &kKey<Deadline>;
+  }
 
   [[gnu::flatten]] void handle_io(IoEvents events) override;
   void handle_flush() override;
-  void handle_timer() override;
   void handle_burial() noexcept override { services().slab<ConnectionCore>().destroy(this); }
 
   // Runs a callback; what it throws ends the connection.
@@ -202,6 +225,11 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
     --callbacks_;
   }
   [[gnu::noinline]] void handle_exception(std::string_view kind) noexcept;
+  static constexpr std::uint32_t kNobody = ~std::uint32_t{0};
+  std::uint32_t number() const noexcept { return Slab<ConnectionCore>::number_of(*this); }
+  ConnectionCore* at(std::uint32_t number) const noexcept {
+    return number == kNobody ? nullptr : &Slab<ConnectionCore>::of(*this).at(number);
+  }
   void enter_owner() noexcept;
   ConnectionOwner* leave_owner() noexcept;  // null if it had left before
 
@@ -270,6 +298,10 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
 
   // Deadlines (connection_timeouts.cc).
   void settle_timer() noexcept;
+  void start_deadline(std::chrono::milliseconds left) noexcept;
+  void drop_deadline() noexcept;
+  [[gnu::noinline]] void note_retried() noexcept;
+  void handle_deadline() noexcept;
   void expire() noexcept;
   std::error_code input_overdue() const noexcept;
   void close_overdue(std::error_code why) noexcept;
@@ -278,11 +310,16 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   std::size_t unacknowledged_bytes() const noexcept;
   std::size_t undelivered_bytes() const noexcept;
   [[gnu::cold]] std::string undelivered_text() const noexcept;
+  // 40 bits of the loop's milliseconds are 34 years.
+  std::uint64_t opened_ms() const noexcept {
+    return std::uint64_t{opened_high_} << 32 | opened_low_;
+  }
   std::uint32_t now_ms() const noexcept { return static_cast<std::uint32_t>(services().now_ms()); }
 
   // In the order of use: what one message touches lies in the first two cache lines.
   std::uint32_t flags_ = 0;
-  std::uint16_t callbacks_ = 0;  // of this connection that are on the stack
+  std::uint8_t callbacks_ = 0;  // of this connection that are on the stack
+  std::uint8_t opened_high_;    // of opened_ms()
   std::uint16_t peer_port_ = 0;
   ConnectionHandler* handler_;
   StoredInput input_;
@@ -292,22 +329,24 @@ class ConnectionCore final : public IoTarget, public TimerNode, public Connectio
   std::uint32_t last_activity_ms_;
   std::uint32_t last_progress_ms_ = 0;  // of a blocked queue, or of lingering
   ConnectionOwner* owner_;
-  ConnectionCore* next_ = nullptr;  // of the same owner
-  ConnectionCore* previous_ = nullptr;
-  std::unique_ptr<ContextBase> context_;
-  std::unique_ptr<Rare> rare_;
-  std::uint64_t opened_ms_;
+  std::uint32_t next_ = kNobody;  // of the same owner: its number in the slab
+  std::uint32_t previous_ = kNobody;
+  std::unique_ptr<ContextBase> contexts_;
+  std::uint32_t opened_low_;
   union {                               // one before FIN, the other after
     std::uint32_t flushed_early_ = 0;   // bytes, since the last settle(); with kFlushedEarly
     std::uint32_t lingering_since_ms_;  // with kLingering
   };
-  std::uint32_t quick_bytes_;  // queued bytes below which a send hits no limit
-  union {                      // one before close(), the other after FIN
+  union {  // one before close(), the other after FIN
     // With kMessageBegun: since when; while paused: how long it had lasted.
     std::uint32_t message_clock_ms_ = 0;
     int unacknowledged_;  // with kLingering: when the linger clock was looked at last
   };
-  std::uint32_t peer_v4_ = 0;  // a peer of another family is in rare_
+  std::uint32_t peer_v4_ = 0;  // a peer of another family is in Rare
 };
+
+// Ten thousand of them shall wait in little memory (net/README.md counts it): what not every
+// connection needs at every time is in its list of contexts.
+static_assert(sizeof(ConnectionCore) <= 112);
 
 }  // namespace millrace

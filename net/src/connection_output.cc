@@ -145,8 +145,8 @@ SendResult ConnectionCore::appended() noexcept {
 SendResult ConnectionCore::send_bytes(ByteView first, ByteView second, ByteView third) {
   const std::size_t total = first.size() + second.size() + third.size();
   // A reply in a callback: below every limit there is nothing to ask, and the flush will come.
-  if (output_.bytes() + total < quick_bytes_ && total < kBorrowBytes && callbacks_ > 0 &&
-      !has(kNoMoreSending | kBlocked)) [[likely]] {
+  if (callbacks_ > 0 && owner_ && output_.bytes() + total < owner_->quick_bytes &&
+      total < kBorrowBytes && !has(kNoMoreSending | kBlocked)) [[likely]] {
     if (output_.append_quick(first, second, third, pool())) [[likely]]
       return SendResult::sent;
   }
@@ -174,6 +174,7 @@ SendResult ConnectionCore::send_slowly(ByteView first, ByteView second, ByteView
 
 // What was just received, and leaves before anything else is, need not be copied.
 void ConnectionCore::append(ByteView part) {
+  if (part.empty()) return;
   const bool leaves_first = callbacks_ > 0 && !has(kBlocked);
   if (leaves_first && part.size() >= kBorrowBytes &&
       part.size() <= BlockPool::kLargestPooledBytes && services().in_receive_block(part)) {

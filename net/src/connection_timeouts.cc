@@ -1,6 +1,7 @@
 // The timeouts of a connection share one timer: it is set to the nearest deadline, and what has
 // moved later since is found when it fires. A message therefore costs the store of its time and
-// nothing else.
+// nothing else. The timer exists only while a timeout runs: by default that is while bytes wait to
+// be sent, and while closing.
 #include <millrace/error.h>
 
 #include "connection_core.h"
@@ -52,8 +53,9 @@ milliseconds ConnectionCore::until_deadline() const noexcept {
   const std::uint32_t idle_since = output_.empty() ? last_activity_ms_ : now;
   left = std::min(left, left_since(timeouts.idle, idle_since, now));
   if (!has(kPaused | kPeerEnded)) {
-    const auto opened = static_cast<std::uint32_t>(opened_ms_);
-    if (bytes_received_ == 0) left = std::min(left, left_since(timeouts.first_byte, opened, now));
+    if (bytes_received_ == 0) {
+      left = std::min(left, left_since(timeouts.first_byte, opened_low_, now));
+    }
     if (has(kMessageBegun)) {
       left = std::min(left, left_since(timeouts.message, message_clock_ms_, now));
     }
@@ -62,18 +64,44 @@ milliseconds ConnectionCore::until_deadline() const noexcept {
 }
 
 milliseconds ConnectionCore::age() const noexcept {
-  return milliseconds(services().now_ms() - opened_ms_);
+  return milliseconds(services().now_ms() - opened_ms());
 }
 
 void ConnectionCore::settle_timer() noexcept {
   if (!has(kTimersChanged)) return;
   unset(kTimersChanged);
   const milliseconds left = until_deadline();
-  // One more: the stamps were rounded down, and a timeout is not early.
-  if (left != kNone) TimerNode::start(IoTarget::loop(), left + milliseconds(1));
+  if (left == kNone) return drop_deadline();
+  start_deadline(left);
 }
 
-void ConnectionCore::handle_timer() {
+void ConnectionCore::start_deadline(milliseconds left) noexcept {
+  try {
+    // One more: the stamps were rounded down, and a timeout is not early.
+    obtain<Deadline>(*this).start(IoTarget::loop(), left + milliseconds(1));
+  } catch (const std::bad_alloc&) {
+    // Without its timeouts it might stay for ever.
+    break_off(make_error_code(std::errc::not_enough_memory), "no memory for a timeout");
+  }
+}
+
+// Most connections have no timeout that always runs: they hold no memory for one.
+void ConnectionCore::drop_deadline() noexcept {
+  std::unique_ptr<ContextBase>* place = &contexts_;
+  while (*place && (*place)->key != &kKey<Deadline>) place = &(*place)->next;
+  if (!*place) return;
+  static_cast<Deadline&>(**place).cancel(IoTarget::loop());
+  const std::unique_ptr<ContextBase> gone = std::exchange(*place, std::move((*place)->next));
+}
+
+// If the kernel has taken all, nobody waits for it any more. A timer that is still needed is left
+// alone: what has moved is found when it fires.
+void ConnectionCore::note_retried() noexcept {
+  unset(kRetrying);
+  if (!has(kBlocked) && until_deadline() == kNone) drop_deadline();
+}
+
+void ConnectionCore::handle_deadline() noexcept {
   set(kTimersChanged);
   if (until_deadline() == milliseconds::zero()) expire();
   settle();
@@ -125,7 +153,7 @@ std::error_code ConnectionCore::input_overdue() const noexcept {
   const auto over = [now = now_ms()](milliseconds timeout, std::uint32_t since) {
     return left_since(timeout, since, now) == milliseconds::zero();
   };
-  if (bytes_received_ == 0 && over(timeouts.first_byte, static_cast<std::uint32_t>(opened_ms_))) {
+  if (bytes_received_ == 0 && over(timeouts.first_byte, opened_low_)) {
     return error::first_byte_timeout;
   }
   if (has(kMessageBegun) && over(timeouts.message, message_clock_ms_)) {

@@ -29,10 +29,13 @@ struct FileRange {
   std::uint64_t offset;  // of the file, where the block's byte 0 lies
 };
 
-// Of a block of kind kShared, kFile.
+// Of a block of kind kShared: in the header, so that one of a thousand receivers of the same
+// payload costs one cache line.
 SharedBytes& shared(Block& block) {
-  return *std::launder(reinterpret_cast<SharedBytes*>(block.bytes()));
+  static_assert(sizeof(SharedBytes) <= sizeof block.tag);
+  return *std::launder(reinterpret_cast<SharedBytes*>(&block.tag));
 }
+// Of a block of kind kFile.
 FileRange& file(Block& block) {
   return *std::launder(reinterpret_cast<FileRange*>(block.bytes()));
 }
@@ -58,9 +61,26 @@ iovec part_of(ByteView view) {
 
 }  // namespace
 
+// From the first to the last.
+template <class Look>
+void SendQueue::for_each(Look&& look) const {
+  if (!tail_) return;
+  Block* block = tail_;
+  do {
+    block = block->next;
+    look(*block);
+  } while (block != tail_);
+}
+
 Block* SendQueue::add_block(std::size_t capacity, BlockPool& pool) {
   Block* block = pool.acquire(capacity);
-  (tail_ ? tail_->next : head_) = block;
+  if (tail_) {
+    block->note = tail_->note;
+    block->next = head();
+    tail_->next = block;
+  } else {
+    block->next = block;
+  }
   tail_ = block;
   return block;
 }
@@ -84,12 +104,10 @@ void SendQueue::append(ByteView bytes, BlockPool& pool, Stay stay) {
 
 void SendQueue::append(SharedBytes bytes, BlockPool& pool) {
   if (bytes.empty()) return;
-  static_assert(sizeof(SharedBytes) <= BlockPool::kSmallestBytes);
-  Block* block = add_block(sizeof(SharedBytes), pool);
+  Block* block = add_block(BlockPool::kSmallestBytes, pool);
   block->kind = kShared;
-  block->end = bytes.size();
-  bytes_ += bytes.size();
-  ::new (block->bytes()) SharedBytes(std::move(bytes));
+  commit(bytes.size());
+  ::new (&block->tag) SharedBytes(std::move(bytes));
 }
 
 void SendQueue::borrow(ByteView bytes, BlockPool& pool) {
@@ -98,26 +116,24 @@ void SendQueue::borrow(ByteView bytes, BlockPool& pool) {
   MILLRACE_DCHECK(bytes.size() <= block->capacity, "borrow() of more than a block can hold");
   block->kind = kBorrowed;
   block->tag = reinterpret_cast<std::uintptr_t>(bytes.data());
-  block->end = bytes.size();
-  bytes_ += bytes.size();
+  commit(bytes.size());
 }
 
 void SendQueue::own(BlockPool& pool) noexcept {
-  for (Block* block = head_; block; block = block->next) {
-    if (block->kind != kBorrowed) continue;
-    std::memcpy(block->bytes(), bytes_of(*block), block->filled());
-    block->end = block->filled();
-    block->begin = 0;
-    block->kind = kBytes;
-  }
+  for_each([](Block& block) {
+    if (block.kind != kBorrowed) return;
+    std::memcpy(block.bytes(), bytes_of(block), block.filled());
+    block.end = block.filled();
+    block.begin = 0;
+    block.kind = kBytes;
+  });
   shrink(pool);
 }
 
 bool SendQueue::borrows() const noexcept {
-  for (const Block* block = head_; block; block = block->next) {
-    if (block->kind == kBorrowed) return true;
-  }
-  return false;
+  bool found = false;
+  for_each([&](const Block& block) { found |= block.kind == kBorrowed; });
+  return found;
 }
 
 void SendQueue::append_file(UniqueFd opened, std::uint64_t offset, std::uint64_t length,
@@ -126,8 +142,7 @@ void SendQueue::append_file(UniqueFd opened, std::uint64_t offset, std::uint64_t
   static_assert(sizeof(FileRange) <= BlockPool::kSmallestBytes);
   Block* block = add_block(sizeof(FileRange), pool);
   block->kind = kFile;
-  block->end = length;
-  bytes_ += length;
+  commit(length);
   ::new (block->bytes()) FileRange{std::move(opened), offset};
 }
 
@@ -139,7 +154,7 @@ Block* SendQueue::reserve(std::size_t least, BlockPool& pool, Stay stay, std::si
   if (tail_ && tail_->kind != kBytes) stay = Stay::long_term;
   // Behind bytes it grows by doubling, so that neither many small writes make many small blocks nor
   // one small write holds a large one.
-  if (tail_ && tail_->kind == kBytes) wanted = std::max(wanted, std::min(bytes_, kLargestStep));
+  if (tail_ && tail_->kind == kBytes) wanted = std::max(wanted, std::min(bytes(), kLargestStep));
   return add_block(std::max(least, block_bytes(wanted, stay)), pool);
 }
 
@@ -148,16 +163,17 @@ Block* SendQueue::reserve(std::size_t n, BlockPool& pool, Stay stay) {
 }
 
 std::size_t SendQueue::bytes_in_memory() const noexcept {
-  std::size_t bytes = bytes_;
-  for (const Block* block = head_; block; block = block->next) {
-    if (block->kind == kFile) bytes -= block->filled();
-  }
-  return bytes;
+  std::size_t in_memory = bytes();
+  for_each([&](const Block& block) {
+    if (block.kind == kFile) in_memory -= block.filled();
+  });
+  return in_memory;
 }
 
+// Of a queue with more than one block.
 Block* SendQueue::before_tail() const noexcept {
-  Block* before = nullptr;
-  for (Block* block = head_; block != tail_; block = block->next) before = block;
+  Block* before = tail_;
+  while (before->next != tail_) before = before->next;
   return before;
 }
 
@@ -169,7 +185,7 @@ Block* SendQueue::reserve_more(std::size_t kept, std::size_t n, BlockPool& pool)
     std::memcpy(made->bytes(), old->bytes() + old->end, kept);
     return made;
   }
-  Block* before = before_tail();
+  Block* before = single() ? nullptr : before_tail();
   old->end += kept;  // grow() keeps what is filled
   try {
     tail_ = pool.grow(old, n);
@@ -178,21 +194,27 @@ Block* SendQueue::reserve_more(std::size_t kept, std::size_t n, BlockPool& pool)
     throw;
   }
   tail_->end -= kept;
-  (before ? before->next : head_) = tail_;
+  (before ? before : tail_)->next = tail_;
   return tail_;
 }
 
 void SendQueue::drop_empty_tail(BlockPool& pool) noexcept {
   if (!tail_ || tail_->filled() > 0) return;
-  Block* before = before_tail();
-  pool.release(tail_);
-  (before ? before->next : head_) = nullptr;
-  tail_ = before;
+  Block* before = single() ? nullptr : before_tail();
+  if (before) {
+    before->note = tail_->note;
+    before->next = head();
+  }
+  pool.release(std::exchange(tail_, before));
 }
 
 void SendQueue::remove_head(BlockPool& pool) noexcept {
-  Block* block = std::exchange(head_, head_->next);
-  if (!head_) tail_ = nullptr;
+  Block* block = head();
+  if (block == tail_) {
+    tail_ = nullptr;
+  } else {
+    tail_->next = block->next;
+  }
   release(block, pool);
 }
 
@@ -203,23 +225,23 @@ void SendQueue::release(Block* block, BlockPool& pool) noexcept {
 }
 
 void SendQueue::advance(std::size_t n, BlockPool& pool) noexcept {
-  bytes_ -= n;
-  while (head_ && n >= head_->filled()) {
-    n -= head_->filled();
+  if (!tail_) return;
+  tail_->note -= n;
+  while (tail_ && n >= head()->filled()) {
+    n -= head()->filled();
     remove_head(pool);
   }
-  if (n > 0) head_->begin += n;
+  if (n > 0) head()->begin += n;
 }
 
 SendQueue::Flushed SendQueue::flush(int fd, BlockPool& pool) noexcept {
   // Nearly always: the replies of one callback in one block, or one payload that many get, and the
   // kernel takes it whole.
-  if (head_ == tail_ && head_ && head_->kind != kFile) {
-    const IoResult written = stream_write(fd, bytes_of(*head_), bytes_);
-    if (written.bytes == bytes_) {
-      release(head_, pool);
-      head_ = tail_ = nullptr;
-      bytes_ = 0;
+  if (tail_ && single() && tail_->kind != kFile) {
+    const std::size_t queued = tail_->note;
+    const IoResult written = stream_write(fd, bytes_of(*tail_), queued);
+    if (written.bytes == queued) {
+      release(std::exchange(tail_, nullptr), pool);
       return {written.bytes, 0, false};
     }
     return partly_flushed(written, written.bytes, pool);
@@ -242,9 +264,9 @@ SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, const Parts& b
   *taken = 0;
   Flushed flushed;
   const std::size_t extra = behind[0].size() + behind[1].size() + behind[2].size();
-  while (bytes_ > 0 || *taken < extra) {
+  while (!empty() || *taken < extra) {
     if (flushed.bytes >= kFlushBudgetBytes) return flushed;
-    if (bytes_ > 0 && head_->kind == kFile) {
+    if (!empty() && head()->kind == kFile) {
       const Flushed sent = flush_file(fd, pool);
       flushed.bytes += sent.bytes;
       if (sent.error == 0 && !sent.blocked) continue;
@@ -254,13 +276,14 @@ SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, const Parts& b
     std::array<iovec, kMaxParts + std::tuple_size_v<Parts>> parts;
     std::size_t count = 0;
     std::size_t gathered = 0;
-    Block* block = head_;
-    for (; block && block->kind != kFile && count < kMaxParts; block = block->next) {
+    for (Block* block = tail_; gathered < bytes() && count < kMaxParts;) {
+      block = block->next;
+      if (block->kind == kFile) break;
       parts[count++] = part_of(*block);
       gathered += block->filled();
     }
     const std::size_t queued = gathered;
-    if (!block) {  // the whole queue fits: what comes behind it may go along
+    if (queued == bytes()) {  // the whole queue fits: what comes behind it may go along
       for (const ByteView view : behind) {
         if (view.empty()) continue;
         parts[count++] = part_of(view);
@@ -282,9 +305,10 @@ SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, const Parts& b
 }
 
 SendQueue::Flushed SendQueue::flush_file(int fd, BlockPool& pool) noexcept {
-  FileRange& range = file(*head_);
-  const std::size_t want = std::min(head_->filled(), kFileChunkBytes);
-  const IoResult sent = stream_send_file(fd, range.file.get(), range.offset + head_->begin, want);
+  const Block& first = *head();
+  const FileRange& range = file(*head());
+  const std::size_t want = std::min(first.filled(), kFileChunkBytes);
+  const IoResult sent = stream_send_file(fd, range.file.get(), range.offset + first.begin, want);
   if (sent.blocked()) return {0, 0, true};
   if (sent.failed()) return {0, sent.error, false};
   if (sent.bytes == 0) return {0, EIO, false};  // the file is shorter than was promised
@@ -295,8 +319,8 @@ SendQueue::Flushed SendQueue::flush_file(int fd, BlockPool& pool) noexcept {
 
 // A few bytes that have to wait must not hold a large block.
 void SendQueue::shrink(BlockPool& pool) noexcept {
-  Block* block = head_;
-  if (!block || block != tail_ || block->kind != kBytes) return;
+  Block* block = tail_;
+  if (!block || !single() || block->kind != kBytes) return;
   if (block->filled() > block->capacity / 8) return;
   Block* smaller;
   try {
@@ -305,25 +329,22 @@ void SendQueue::shrink(BlockPool& pool) noexcept {
     return;
   }
   std::memcpy(smaller->bytes(), block->bytes() + block->begin, block->filled());
-  smaller->end = block->filled();
-  head_ = tail_ = smaller;
+  smaller->end = smaller->note = block->filled();
+  tail_ = smaller->next = smaller;
   pool.release(block);
 }
 
 void SendQueue::clear(BlockPool& pool) noexcept {
-  while (head_) remove_head(pool);
-  bytes_ = 0;
+  while (tail_) remove_head(pool);
 }
 
 void SendQueue::check_invariants() const {
   std::size_t found = 0;
-  const Block* last = nullptr;
-  for (const Block* block = head_; block; last = block, block = block->next) {
-    MILLRACE_CHECK(block->filled() > 0 || block == tail_, "invariant 2: an empty block inside");
-    found += block->filled();
-  }
-  MILLRACE_CHECK(last == tail_, "the tail is not the last block");
-  MILLRACE_CHECK_EQ(found, bytes_, "invariant 1: bytes held and bytes counted");
+  for_each([&](const Block& block) {
+    MILLRACE_CHECK(block.filled() > 0 || &block == tail_, "invariant 2: an empty block inside");
+    found += block.filled();
+  });
+  MILLRACE_CHECK_EQ(found, bytes(), "invariant 1: bytes held and bytes counted");
 }
 
 }  // namespace millrace

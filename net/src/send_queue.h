@@ -5,9 +5,12 @@
 // What was just received and is sent back need not be copied either: borrow() queues a reference to
 // bytes that stay valid only for a while, and own() copies what of them was not sent by then.
 //
+// It is one pointer, to the last of its blocks, which leads to the first (they form a ring) and
+// counts the bytes of all: an empty queue needs no more.
+//
 // Invariants:
-// 1. bytes_ is the sum of what its blocks hold; a queue of no bytes holds no block, except while a
-//    writer has room reserved at its end.
+// 1. What the last block counts (`note`) is the sum of what the blocks hold; a queue of no bytes
+//    holds no block, except while a writer has room reserved at its end.
 // 2. Every block but the last holds at least one byte.
 // 3. What is borrowed lies in a block with room for its copy.
 // 4. What flush() reports as blocked is what the kernel refused: there is nothing to gain from
@@ -43,8 +46,8 @@ class SendQueue {
   SendQueue(const SendQueue&) = delete;
   SendQueue& operator=(const SendQueue&) = delete;
 
-  std::size_t bytes() const noexcept { return bytes_; }
-  bool empty() const noexcept { return bytes_ == 0; }
+  std::size_t bytes() const noexcept { return tail_ ? tail_->note : 0; }
+  bool empty() const noexcept { return bytes() == 0; }
   // Without those of files. Looks at each piece.
   std::size_t bytes_in_memory() const noexcept;
 
@@ -58,7 +61,7 @@ class SendQueue {
     if (!tail) {
       tail = total > 0 ? pool.acquire_at_hand() : nullptr;
       if (!tail) return false;
-      head_ = tail_ = tail;
+      tail_ = tail->next = tail;
     } else if (tail->kind != 0 || tail->room() < total || total == 0) {
       return false;
     }
@@ -87,7 +90,7 @@ class SendQueue {
   Block* reserve_more(std::size_t kept, std::size_t n, BlockPool& pool);
   void commit(std::size_t n) noexcept {
     tail_->end += n;
-    bytes_ += n;
+    tail_->note += n;
   }
   // Gives back what reserve() took, if nothing was committed to it.
   void drop_empty_tail(BlockPool& pool) noexcept;
@@ -107,7 +110,12 @@ class SendQueue {
   Block* reserve(std::size_t least, BlockPool& pool, Stay stay, std::size_t wanted);
   static std::size_t block_bytes(std::size_t wanted, Stay stay) noexcept;
   Block* add_block(std::size_t capacity, BlockPool& pool);
+  // Of a queue that has a block.
+  Block* head() const noexcept { return tail_->next; }
+  bool single() const noexcept { return tail_->next == tail_; }
   Block* before_tail() const noexcept;
+  template <class Look>
+  void for_each(Look&& look) const;
   void release(Block* block, BlockPool& pool) noexcept;
   void remove_head(BlockPool& pool) noexcept;
   void advance(std::size_t n, BlockPool& pool) noexcept;
@@ -116,9 +124,7 @@ class SendQueue {
                                            BlockPool& pool) noexcept;
   void shrink(BlockPool& pool) noexcept;
 
-  Block* head_ = nullptr;
   Block* tail_ = nullptr;
-  std::size_t bytes_ = 0;
 };
 
 }  // namespace millrace

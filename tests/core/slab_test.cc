@@ -141,6 +141,28 @@ TEST_F(SlabTest, VisitsExactlyTheLiving) {
   EXPECT_EQ(Thing::alive, 0);
 }
 
+TEST_F(SlabTest, AnObjectIsFoundByItsNumberAndFindsItsSlab) {
+  std::map<std::uint32_t, Thing*> things;
+  for (int i = 0; i < 3000; ++i) {
+    Thing* thing = slab.make(i);
+    const std::uint32_t number = Slab<Thing>::number_of(*thing);
+    EXPECT_TRUE(things.emplace(number, thing).second) << "the number of another one";
+    EXPECT_LT(number, 3000u + SlabChunk::kBytes / sizeof(Thing)) << "numbers without a gap";
+    EXPECT_EQ(&Slab<Thing>::of(*thing), &slab);
+  }
+  for (const auto& [number, thing] : things) EXPECT_EQ(&slab.at(number), thing);
+  for (const auto& [number, thing] : things) slab.destroy(thing);
+}
+
+TEST_F(SlabTest, NoObjectLiesAcrossTheBeginningOfAnotherChunk) {
+  std::vector<Thing*> things;
+  for (int i = 0; i < 3000; ++i) things.push_back(slab.make(i));
+  for (Thing* thing : things) {
+    EXPECT_EQ(&SlabChunk::of(thing), &SlabChunk::of(reinterpret_cast<char*>(thing + 1) - 1));
+    slab.destroy(thing);
+  }
+}
+
 TEST_F(SlabTest, HoldsObjectsLargerThanAChunk) {
   struct Huge {
     char bytes[40'000] = {};

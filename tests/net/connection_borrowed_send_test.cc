@@ -65,7 +65,8 @@ TEST_F(ConnectionBorrowedSendTest, ALargePayloadGoesFromWhereItWasReceivedWithAH
   };
   start();
   peer.send_all(pattern(kLarge));
-  EXPECT_TRUE(same_bytes(receive(peer, kLarge + 13), "header" + std::string(kLarge, '#') + "trailer"));
+  EXPECT_TRUE(
+      same_bytes(receive(peer, kLarge + 13), "header" + std::string(kLarge, '#') + "trailer"));
 }
 
 TEST_F(ConnectionBorrowedSendTest, OtherMemoryMayChangeAsSoonAsItIsSent) {
@@ -148,7 +149,8 @@ TEST_F(ConnectionBorrowedSendTest, PiecesOfAllKindsArriveInOrderAtASlowReader) {
   const std::string content = pattern(10'000, 9);
   recorder.when_data = [&](Connection& c, ReceiveBuffer& in) {
     while (!in.empty()) {
-      const ByteView part = in.view().first(std::min<std::size_t>(in.size(), 1 + random() % 30'000));
+      const ByteView part =
+          in.view().first(std::min<std::size_t>(in.size(), 1 + random() % 30'000));
       const std::string small = "<" + std::to_string(part.size()) + ">";
       const auto expect = [&](std::string_view more) { wanted += more; };
       switch (random() % 7) {

@@ -93,6 +93,30 @@ TEST_F(ConnectionContextTest, TheOldOneFindsItsSuccessorWhileItIsDestroyed) {
   EXPECT_TRUE(until_closed());
 }
 
+// The timer and the reason of the end hang in the same list.
+TEST_F(ConnectionContextTest, IsFoundBesideWhatTheConnectionKeepsItself) {
+  int alive = 0;
+  ServerOptions options;
+  options.connection.timeouts.idle = 1h;
+  recorder.when_open = [](Connection& c) { c.emplace_context<Session>("alice"); };
+  recorder.when_close = [&](Connection& c, std::error_code why) {
+    EXPECT_EQ(why, std::errc::io_error);
+    EXPECT_EQ(c.close_detail(), "as told");
+    EXPECT_EQ(c.context<Session>()->user, "bob");
+    EXPECT_NE(c.context<Counted>(), nullptr);
+    EXPECT_EQ(c.context<int>(), nullptr);
+  };
+  start(options);
+  connection().emplace_context<Counted>(alive);
+  connection().emplace_context<Session>("bob");
+  connection().close(std::make_error_code(std::errc::io_error), "as told");
+  connection().emplace_context<Counted>(alive);
+  EXPECT_EQ(alive, 1);
+  peer.close();
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(alive, 0);
+}
+
 TEST_F(ConnectionContextTest, AConstructorThatThrowsLeavesWhatWasThere) {
   struct Failing {
     explicit Failing(int) { throw std::runtime_error("no"); }

@@ -6,6 +6,7 @@
 #include "support/mappings.h"
 #include "support/one_peer_test.h"
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -48,6 +49,21 @@ TEST_F(OutOfMemoryTest, ASendThatCannotBeQueuedClosesWithEnomemAndDoesNotThrow) 
   peer.send_all("x");
   ASSERT_TRUE(until_closed());
   EXPECT_EQ(recorder.reasons[0], std::errc::not_enough_memory);
+}
+
+TEST_F(OutOfMemoryTest, ATimeoutThatCannotRunClosesWithEnomem) {
+  Faults faults;
+  start();
+  faults.on(Call::send, Fault::fail(EAGAIN), {.fd = connection().native_handle(), .times = 100});
+  connection().send("waits for EPOLLOUT, and for write_stall");
+  {
+    const NoMemory once(0, 1);
+    loop().run_once(0ms);
+    EXPECT_TRUE(once.reached());
+  }
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons[0], std::errc::not_enough_memory);
+  EXPECT_EQ(recorder.detail, "no memory for a timeout");
 }
 
 // A large frame is received straight into a block that grows with it.

@@ -16,8 +16,8 @@ namespace millrace::test {
 struct EchoHandler::State {
   Side* side = nullptr;
   std::uint64_t to_send = 0;  // in all; of a server's side: as much as has arrived
-  ByteView echo;              // in on_data: what has come and is to be sent next, where it lies
   Timer resume;
+  ByteView echo = {};  // in on_data: what has come and is to be sent next, where it lies
 };
 
 void Mischief::perform(Connection& c, Side& side) {

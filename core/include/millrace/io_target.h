@@ -11,6 +11,8 @@
 // worked on; until the end of the iteration its memory stays valid under the feet of its callers.
 #pragma once
 
+#include <millrace/slab.h>
+
 #include <cstdint>
 
 namespace millrace {
@@ -46,7 +48,7 @@ class IoTarget {
   IoTarget(const IoTarget&) = delete;
   IoTarget& operator=(const IoTarget&) = delete;
 
-  EventLoop& loop() const noexcept { return *loop_; }
+  EventLoop& loop() const noexcept { return *SlabChunk::of(this).loop; }
   int fd() const noexcept { return fd_; }  // -1 while not attached
   Interest interest() const noexcept { return interest_; }
   bool attached() const noexcept { return fd_ >= 0; }
@@ -93,7 +95,6 @@ class IoTarget {
   LoopCore& usable_core() const noexcept;
   int change_interest(Interest interest) noexcept;
 
-  EventLoop* loop_;
   int fd_ = -1;
   Interest interest_ = Interest::none;
   bool registered_ = false;

@@ -14,6 +14,7 @@
 
 #include <millrace/check.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -34,6 +35,24 @@
 
 namespace millrace {
 
+class EventLoop;
+
+// Lies at the start of each piece of memory from which a Slab cuts its objects, and holds what is
+// the same for all of them: an object finds it by its own address.
+struct SlabChunk {
+  static constexpr std::size_t kBytes = 16 * 1024;  // where they begin is a multiple of it
+
+  EventLoop* loop = nullptr;  // of IoTargets: the loop they belong to
+  void* slab;
+  std::uint32_t first;  // the number of its first object
+
+  // Precondition: the object lies in a Slab, and is not the part of one behind its first 16 KiB.
+  static SlabChunk& of(const void* object) noexcept {
+    const auto at = reinterpret_cast<std::uintptr_t>(object);
+    return *reinterpret_cast<SlabChunk*>(at - at % kBytes);
+  }
+};
+
 // Lies directly in front of each object of a Slab.
 struct Slot {
   std::uint64_t id = 0;  // of the living object; 0: none
@@ -48,7 +67,7 @@ class Slab {
   explicit Slab(std::uint64_t& next_id) : next_id_(next_id) {}
   ~Slab() {
     MILLRACE_DCHECK(live_ == 0, "objects outlived their loop");
-    for (auto& chunk : chunks_) set_poison(chunk.get(), sizeof(Cell) * kCells, false);
+    for (SlabChunk* chunk : chunks_) set_poison(cells_of(*chunk), sizeof(Cell) * kCells, false);
   }
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
@@ -56,9 +75,7 @@ class Slab {
   // May throw std::bad_alloc or what the constructor throws.
   template <class... Args>
   T* make(Args&&... args) {
-    if (!free_) add_chunk();
-    Cell* cell = free_;
-    free_ = cell->next_free;
+    Cell* cell = take_cell();
     set_poison(cell, sizeof(Cell), false);
     cell->slot.id = next_id_++;  // first: the constructor may already want to be referred to
     try {
@@ -78,13 +95,28 @@ class Slab {
     --live_;
   }
 
+  // Objects have numbers from 0 on, which take half of what a pointer does; the number of a dead
+  // one is given to another.
+  static std::uint32_t number_of(const T& object) noexcept {
+    SlabChunk& chunk = SlabChunk::of(&object);
+    const auto cell = reinterpret_cast<const std::byte*>(&object) -
+                      reinterpret_cast<const std::byte*>(cells_of(chunk));
+    return chunk.first + static_cast<std::uint32_t>(static_cast<std::size_t>(cell) / sizeof(Cell));
+  }
+  T& at(std::uint32_t number) const noexcept {
+    return *static_cast<T*>(cells_of(*chunks_[number / kCells])[number % kCells].slot.object());
+  }
+  static Slab& of(const T& object) noexcept {
+    return *static_cast<Slab*>(SlabChunk::of(&object).slab);
+  }
+
   std::size_t live() const noexcept { return live_; }
   // Visits every living object; the visitor must not make or destroy any.
   template <class Visit>
   void for_each(Visit&& visit) {
-    for (auto& chunk : chunks_) {
-      for (std::size_t i = 0; i < kCells; ++i) {
-        Slot& slot = chunk.get()[i].slot;
+    for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+      for (std::size_t i = 0; i < carved(chunk); ++i) {
+        Slot& slot = cells_of(*chunks_[chunk])[i].slot;
         if (slot.id != 0) visit(*static_cast<T*>(slot.object()));
       }
     }
@@ -100,20 +132,55 @@ class Slab {
   };
   static_assert(alignof(T) <= alignof(Slot), "the slot must lie directly in front of the object");
 
-  // Large enough to hide malloc's own bytes, small enough that a server with ten connections does
-  // not pay for thousands.
-  static constexpr std::size_t kChunkBytes = 16 * 1024;
-  static constexpr std::size_t kCells = sizeof(Cell) < kChunkBytes ? kChunkBytes / sizeof(Cell) : 1;
+  static constexpr std::size_t kCellBytes = SlabChunk::kBytes - sizeof(SlabChunk);
+  static constexpr std::size_t kCells = sizeof(Cell) < kCellBytes ? kCellBytes / sizeof(Cell) : 1;
+  static constexpr std::size_t kChunkBytes =
+      (sizeof(SlabChunk) + sizeof(Cell) * kCells + SlabChunk::kBytes - 1) / SlabChunk::kBytes *
+      SlabChunk::kBytes;
+  // Memory is taken for several chunks at a time, because the first one of them must be aligned and
+  // malloc touches a page in front of it; for more and more, so that a slab of ten objects does not
+  // ask for thousands.
+  static constexpr std::size_t kFirstRegionChunks = 4;
+  static constexpr std::size_t kMostRegionChunks = 64;
+  static_assert(alignof(Cell) <= alignof(SlabChunk), "the cells must lie directly behind");
 
   struct Free {
-    void operator()(Cell* cells) const noexcept { ::operator delete(cells); }
+    void operator()(std::byte* region) const noexcept { ::operator delete(region); }
   };
 
+  static Cell* cells_of(SlabChunk& chunk) noexcept { return reinterpret_cast<Cell*>(&chunk + 1); }
+  // Of the chunk with this number; those behind have never been touched, and cost no memory yet.
+  std::size_t carved(std::size_t chunk) const noexcept {
+    return chunk + 1 < chunks_.size() ? kCells : carved_;
+  }
+
+  Cell* take_cell() {
+    if (free_) return std::exchange(free_, free_->next_free);
+    if (chunks_.empty() || carved_ == kCells) add_chunk();
+    return &cells_of(*chunks_.back())[carved_++];
+  }
+
   void add_chunk() {
-    std::unique_ptr<Cell, Free> chunk(static_cast<Cell*>(::operator new(sizeof(Cell) * kCells)));
-    Cell* cells = chunk.get();
-    chunks_.push_back(std::move(chunk));
-    for (std::size_t i = kCells; i-- > 0;) put_back(&cells[i]);
+    if (region_chunks_ == 0) add_region();
+    std::byte* begin = regions_.back().get();
+    begin += -reinterpret_cast<std::uintptr_t>(begin) % SlabChunk::kBytes;
+    auto* chunk = ::new (begin + (region_size_ - region_chunks_) * kChunkBytes) SlabChunk;
+    chunk->slab = this;
+    chunk->first = static_cast<std::uint32_t>(chunks_.size() * kCells);
+    chunks_.push_back(chunk);
+    --region_chunks_;
+    carved_ = 0;
+    set_poison(cells_of(*chunk), sizeof(Cell) * kCells, true);
+  }
+
+  void add_region() {
+    const std::size_t size =
+        regions_.empty() ? kFirstRegionChunks : std::min(region_size_ * 4, kMostRegionChunks);
+    const std::size_t bytes = (size * kChunkBytes) + SlabChunk::kBytes;
+    void* memory = ::operator new(bytes);
+    std::unique_ptr<std::byte, Free> region(static_cast<std::byte*>(memory));
+    regions_.push_back(std::move(region));
+    region_size_ = region_chunks_ = size;
   }
 
   void put_back(Cell* cell) noexcept {
@@ -134,7 +201,11 @@ class Slab {
 #endif
   }
 
-  std::vector<std::unique_ptr<Cell, Free>> chunks_;
+  std::vector<std::unique_ptr<std::byte, Free>> regions_;
+  std::size_t region_size_ = 0;    // of the last one, in chunks
+  std::size_t region_chunks_ = 0;  // of them left
+  std::vector<SlabChunk*> chunks_;
+  std::size_t carved_ = 0;  // cells of the last chunk
   Cell* free_ = nullptr;
   std::size_t live_ = 0;
   std::uint64_t& next_id_;
