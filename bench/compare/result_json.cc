@@ -44,9 +44,9 @@ json curve_json(const Histogram& latency) {
 }
 
 json machine_json(const Machine& machine) {
-  return {{"cpu", machine.cpu},           {"processors", machine.processors},
-          {"kernel", machine.kernel},     {"compiler", machine.compiler},
-          {"flags", machine.flags},       {"memory_bytes", machine.memory_bytes}};
+  return {{"cpu", machine.cpu},       {"processors", machine.processors},
+          {"kernel", machine.kernel}, {"compiler", machine.compiler},
+          {"flags", machine.flags},   {"memory_bytes", machine.memory_bytes}};
 }
 
 json contestants_json(const Outcome& outcome) {

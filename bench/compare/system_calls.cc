@@ -32,7 +32,8 @@ Trace trace(const Contestant& contestant, const Workload& workload,
             std::chrono::nanoseconds duration) {
   const std::filesystem::path table =
       std::filesystem::temp_directory_path() / ("millrace-strace-" + std::to_string(::getpid()));
-  std::vector<std::string> command = {"strace", "-f", "-c", "-o", table.string()};
+  // -I2: with -o it would ignore SIGTERM.
+  std::vector<std::string> command = {"strace", "-f", "-c", "-I2", "-o", table.string()};
   const auto server_command = contestant.command(workload.server_mode());
   command.insert(command.end(), server_command.begin(), server_command.end());
   Trace result;
