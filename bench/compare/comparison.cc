@@ -80,7 +80,8 @@ void Comparison::print_head() const {
   print_contestants(outcome_.absent);
   std::printf(
       "server on processor %d, client spinning on processor %d; %d rounds of %.2f s, each "
-      "beginning with\nanother contestant, after a verification of every byte; CPU and user time are the "
+      "beginning with\nanother contestant, after a verification of every byte; CPU and user time "
+      "are the "
       "server's per\nunit, ratios are to %s in the same round: median [quartiles]%s\n\n",
       kServerCpu, kClientCpu, plan_.rounds, outcome_.round_seconds,
       outcome_.contestants.front().name.c_str(),
