@@ -8,6 +8,10 @@
 namespace millrace::bench {
 namespace {
 
+// Of a hundredth of a second each.
+constexpr std::uint64_t kLeastTicks = 100;
+constexpr double kOnSchedule = 0.98;
+
 LoadOptions load_of(const Workload& workload, const LoadOptions& server) {
   LoadOptions load = workload.load;
   load.server = server.server;
@@ -59,18 +63,27 @@ void Scores::add_failure() {
   cpu_ns.emplace_back();
 }
 
-double Scores::user_ns() const {
-  const auto ticks = static_cast<double>(user_ticks + system_ticks);
-  if (ticks == 0 || messages == 0) return 0;
-  return total_cpu_ns / static_cast<double>(messages) * static_cast<double>(user_ticks) / ticks;
+std::optional<double> Scores::user_ns() const {
+  if (user_ticks + system_ticks < kLeastTicks || messages == 0) return std::nullopt;
+  const double share =
+      static_cast<double>(user_ticks) / static_cast<double>(user_ticks + system_ticks);
+  return total_cpu_ns / static_cast<double>(messages) * share;
 }
 
 double Scores::server_busy() const {
   return total_seconds > 0 ? total_cpu_ns / 1e9 / total_seconds : 0;
 }
 
+bool Scores::overloaded() const {
+  const auto reached = spread_of(rate);
+  return offered_rate > 0 && reached && reached->median < kOnSchedule * offered_rate;
+}
+
 bool Scores::client_bound() const {
-  return total_seconds > 0 && is_client_bound(client_busy_seconds / total_seconds, server_busy());
+  if (total_seconds == 0) return false;
+  // Who sends on schedule is busy and yet on time.
+  if (offered_rate > 0 && !overloaded()) return false;
+  return is_client_bound(client_busy_seconds / total_seconds, server_busy());
 }
 
 std::vector<std::string> with_server(

@@ -36,10 +36,11 @@ struct Scores {
 
   void add(const LoadResult& result);  // a round
   void add_failure();                  // a round that brought nothing
-  // Over all rounds: a single one has too few of the kernel's samples.
-  double user_ns() const;
+  // Per unit, over all rounds; nothing when the kernel has taken too few samples to tell.
+  std::optional<double> user_ns() const;
   double server_busy() const;
   bool client_bound() const;
+  bool overloaded() const;  // open loop: fewer were answered than offered
 };
 
 struct Course {

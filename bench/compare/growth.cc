@@ -58,7 +58,8 @@ GrowthLine grow(const Contestant& contestant, const std::vector<std::size_t>& co
 }
 
 // At each count the median of the rounds.
-Rounds medians(const std::vector<GrowthLine>& rounds, Rounds GrowthLine::*what, std::size_t counts) {
+Rounds medians(const std::vector<GrowthLine>& rounds, Rounds GrowthLine::*what,
+               std::size_t counts) {
   Rounds result(counts);
   for (std::size_t i = 0; i < counts; ++i) {
     Rounds values;

@@ -21,6 +21,13 @@ std::string shown(std::chrono::nanoseconds duration) {
   return text;
 }
 
+std::string shown(const std::optional<double>& value) {
+  if (!value) return "-";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.0f", *value);
+  return text;
+}
+
 void print_latency(const Histogram& latency) {
   if (latency.count() == 0) {
     std::printf(" %9s %9s %9s", "-", "-", "-");
@@ -42,8 +49,8 @@ void print_scores(const std::string& name, const Scores& scores, const Scores& r
   if (rate && cpu) {
     const Spread ratio = ratio_of(scores.cpu_ns, reference.cpu_ns).value_or(Spread{});
     const Spread rate_ratio = ratio_of(scores.rate, reference.rate).value_or(Spread{});
-    std::printf("  %-10s %9.0f %9.0f %8.0f  %6.3f [%.3f .. %.3f] %7.3f", name.c_str(),
-                rate->median, cpu->median, scores.user_ns(), ratio.median, ratio.low, ratio.high,
+    std::printf("  %-10s %9.0f %9.0f %8s  %6.3f [%.3f .. %.3f] %7.3f", name.c_str(), rate->median,
+                cpu->median, shown(scores.user_ns()).c_str(), ratio.median, ratio.low, ratio.high,
                 rate_ratio.median);
     print_latency(scores.latency);
     std::printf(" %4.0f %%", scores.server_busy() * 100);
@@ -53,21 +60,12 @@ void print_scores(const std::string& name, const Scores& scores, const Scores& r
       std::printf("  %.3f calls", sum);
     }
     if (scores.client_bound()) std::printf("  client-bound");
-    if (scores.offered_rate > 0 && rate->median < 0.98 * scores.offered_rate) {
-      std::printf("  overloaded");
-    }
+    if (scores.overloaded()) std::printf("  overloaded");
     std::printf("\n");
   } else {
     std::printf("  %-10s -\n", name.c_str());
   }
   print_errors(scores.errors);
-}
-
-std::string shown(const std::optional<double>& value) {
-  if (!value) return "-";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.0f", *value);
-  return text;
 }
 
 void print_line(const char* what, const std::string& name, const Rounds& values) {
@@ -92,8 +90,9 @@ void print_course(const std::vector<Contestant>& contestants, const CourseOutcom
     std::printf("   (target: CPU <= %.2f x %s)", *workload.target,
                 contestants.front().name.c_str());
   }
-  std::printf("\n  %-10s %9s %9s %8s  %24s %7s %9s %9s %9s %6s\n", "", (workload.unit + "/s").c_str(),
-              "CPU ns", "user ns", "CPU x [quartiles]", "rate x", "p50", "p99", "p99.9", "busy");
+  std::printf("\n  %-10s %9s %9s %8s  %24s %7s %9s %9s %9s %6s\n", "",
+              (workload.unit + "/s").c_str(), "CPU ns", "user ns", "CPU x [quartiles]", "rate x",
+              "p50", "p99", "p99.9", "busy");
   for (std::size_t i = 0; i < contestants.size(); ++i) {
     print_scores(contestants[i].name, one.course.scores[i], one.course.scores.front(),
                  one.system_calls[i]);
@@ -103,10 +102,11 @@ void print_course(const std::vector<Contestant>& contestants, const CourseOutcom
 
 void print_memory(const std::vector<Contestant>& contestants, const MemoryOutcome& memory) {
   const MemoryOptions& options = memory.options;
-  std::printf("memory: anonymous bytes of the server per connection, %zu open   (target: idle <= "
-              "%.0f)\n  %-10s %10s %10s %10s %10s %10s\n",
-              options.connections, kMemoryTarget, "", "idle", "one echo",
-              (std::to_string(options.burst_bytes / 1024) + " KiB").c_str(), "closed", "again");
+  std::printf(
+      "memory: anonymous bytes of the server per connection, %zu open   (target: idle <= "
+      "%.0f)\n  %-10s %10s %10s %10s %10s %10s\n",
+      options.connections, kMemoryTarget, "", "idle", "one echo",
+      (std::to_string(options.burst_bytes / 1024) + " KiB").c_str(), "closed", "again");
   for (std::size_t i = 0; i < contestants.size(); ++i) {
     if (const auto& result = memory.results[i]) {
       std::printf("  %-10s", contestants[i].name.c_str());

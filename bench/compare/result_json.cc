@@ -18,9 +18,13 @@ json spread_json(const std::optional<Spread>& spread, double scale = 1) {
           {"high", spread->high * scale}};
 }
 
+json json_or_null(const std::optional<double>& value) {
+  return value ? json(*value) : json(nullptr);
+}
+
 json rounds_json(const Rounds& values) {
   json array = json::array();
-  for (const auto& value : values) array.push_back(value ? json(*value) : json(nullptr));
+  for (const auto& value : values) array.push_back(json_or_null(value));
   return array;
 }
 
@@ -44,9 +48,9 @@ json curve_json(const Histogram& latency) {
 }
 
 json machine_json(const Machine& machine) {
-  return {{"cpu", machine.cpu},           {"processors", machine.processors},
-          {"kernel", machine.kernel},     {"compiler", machine.compiler},
-          {"flags", machine.flags},       {"memory_bytes", machine.memory_bytes}};
+  return {{"cpu", machine.cpu},       {"processors", machine.processors},
+          {"kernel", machine.kernel}, {"compiler", machine.compiler},
+          {"flags", machine.flags},   {"memory_bytes", machine.memory_bytes}};
 }
 
 json contestants_json(const Outcome& outcome) {
@@ -74,7 +78,7 @@ json score_json(const Workload& workload, const std::string& contestant, const S
           {"rate", spread_json(rate)},
           {"megabytes_per_second", spread_json(rate, megabytes)},
           {"cpu_ns", spread_json(spread_of(scores.cpu_ns))},
-          {"user_ns", rate ? json(scores.user_ns()) : json(nullptr)},
+          {"user_ns", json_or_null(scores.user_ns())},
           {"ratio_cpu", spread_json(ratio_of(scores.cpu_ns, reference.cpu_ns))},
           {"ratio_rate", spread_json(ratio_of(scores.rate, reference.rate))},
           {"latency_ns", latency_json(scores.latency)},
@@ -103,7 +107,7 @@ json course_json(const Outcome& outcome, const CourseOutcome& one) {
           {"message_bytes", workload.load.message_bytes},
           {"depth", workload.load.depth},
           {"framed", workload.load.framed || workload.kind == Kind::broadcast},
-          {"target", workload.target ? json(*workload.target) : json(nullptr)},
+          {"target", json_or_null(workload.target)},
           {"results", results}};
 }
 

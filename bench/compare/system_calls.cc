@@ -1,6 +1,7 @@
 #include "system_calls.h"
 
 #include "contest.h"
+#include "raw_sockets.h"
 #include "server_process.h"
 
 #include <algorithm>
@@ -13,6 +14,8 @@
 #include <sstream>
 #include <vector>
 
+#include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace millrace::bench {
@@ -21,6 +24,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kTraceFor = 200ms;
+constexpr int kEndMilliseconds = 5000;
 constexpr double kRare = 0.001;
 
 struct Trace {
@@ -28,11 +32,23 @@ struct Trace {
   std::uint64_t messages = 0;
 };
 
+// Until the server has seen the end of one more connection, and so of those that ended before it:
+// whether it came to that before it was ended must not be left to chance.
+void wait_until_ends_are_seen(const SocketAddress& server) {
+  const UniqueFd last = connect_to(server);
+  ::shutdown(last.get(), SHUT_WR);
+  char told[64];
+  pollfd ready{last.get(), POLLIN, 0};
+  while (::poll(&ready, 1, kEndMilliseconds) == 1 && ::recv(last.get(), told, sizeof told, 0) > 0) {
+  }
+}
+
 Trace trace(const Contestant& contestant, const Workload& workload,
             std::chrono::nanoseconds duration) {
   const std::filesystem::path table =
       std::filesystem::temp_directory_path() / ("millrace-strace-" + std::to_string(::getpid()));
-  std::vector<std::string> command = {"strace", "-f", "-c", "-o", table.string()};
+  // -I2: with -o it would ignore SIGTERM.
+  std::vector<std::string> command = {"strace", "-f", "-c", "-I2", "-o", table.string()};
   const auto server_command = contestant.command(workload.server_mode());
   command.insert(command.end(), server_command.begin(), server_command.end());
   Trace result;
@@ -43,6 +59,7 @@ Trace trace(const Contestant& contestant, const Workload& workload,
     load.warmup = 0ms;
     load.duration = duration;
     result.messages = run_workload(workload, load).total_messages;
+    wait_until_ends_are_seen(server.address());
     server.terminate();  // strace ends the server and then writes its table
   }
   std::ifstream in(table);

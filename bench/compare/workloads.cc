@@ -59,11 +59,16 @@ Workload with_idle(Workload workload, std::size_t idle, int most_rounds) {
 
 const char* name_of(Kind kind) {
   switch (kind) {
-    case Kind::echo: return "echo";
-    case Kind::open: return "open";
-    case Kind::churn: return "churn";
-    case Kind::stream: return "stream";
-    case Kind::broadcast: return "broadcast";
+    case Kind::echo:
+      return "echo";
+    case Kind::open:
+      return "open";
+    case Kind::churn:
+      return "churn";
+    case Kind::stream:
+      return "stream";
+    case Kind::broadcast:
+      return "broadcast";
   }
   return "";
 }
@@ -83,11 +88,11 @@ std::vector<Workload> all_workloads(const Pace& pace) {
       echo(kCapacityWorkload, "raw 64 B, 100 connections", kPingPong, 64, 100, 1.03),
       echo("raw-64-c1000", "raw 64 B, 1,000 connections", kPingPong, 64, 1000, 1.03),
       framed(echo("framed-64-c100", "framed 64 B, 100 connections", kPingPong, 64, 100, 1.03), 1),
-      with_idle(echo("idle-10k-c100", "10,000 idle + 100 active, raw 64 B", kPingPong, 64, 100,
-                     1.03),
-                10'000, pace.most_heavy_rounds),
-      framed(echo("framed-64-d32-c64", "framed 64 B, 32 pipelined, 64 connections", "pipelined",
-                  64, 64, 1.08),
+      with_idle(
+          echo("idle-10k-c100", "10,000 idle + 100 active, raw 64 B", kPingPong, 64, 100, 1.03),
+          10'000, pace.most_heavy_rounds),
+      framed(echo("framed-64-d32-c64", "framed 64 B, 32 pipelined, 64 connections", "pipelined", 64,
+                  64, 1.08),
              32),
       echo("raw-16k-c100", "raw 16 KiB, 100 connections", kLarge, 16 * kKibibyte, 100, 0.95),
       framed(echo("framed-1m-c4", "framed 1 MiB, 4 connections", kLarge, kKibibyte * kKibibyte, 4,
@@ -98,8 +103,7 @@ std::vector<Workload> all_workloads(const Pace& pace) {
       other(echo("stream-c4", "one way, 4 connections", kOther, kKibibyte * kKibibyte, 4,
                  std::nullopt),
             Kind::stream, "MiB"),
-      other(echo("broadcast-1k-c1000", "1 KiB to 1,000 subscribers", kOther, kKibibyte, 1000,
-                 1.03),
+      other(echo("broadcast-1k-c1000", "1 KiB to 1,000 subscribers", kOther, kKibibyte, 1000, 1.03),
             Kind::broadcast, "delivery"),
       open("open-50", "50 % of capacity offered, raw 64 B, 100 connections", 0.5),
       open("open-80", "80 % of capacity offered, raw 64 B, 100 connections", 0.8),
@@ -120,7 +124,8 @@ std::vector<Workload> choose(const std::vector<Workload>& all,
   };
   for (const std::string& word : words) {
     // Whose id it is exactly is meant alone: raw-64-c1 is in raw-64-c100.
-    const bool exact = std::any_of(all.begin(), all.end(), [&](const auto& w) { return w.id == word; });
+    const bool exact =
+        std::any_of(all.begin(), all.end(), [&](const auto& w) { return w.id == word; });
     bool found = false;
     for (const Workload& workload : all) {
       if (exact ? workload.id != word : !fits(workload, word)) continue;
@@ -136,11 +141,16 @@ std::vector<Workload> choose(const std::vector<Workload>& all,
 
 LoadResult run_workload(const Workload& workload, const LoadOptions& load) {
   switch (workload.kind) {
-    case Kind::churn: return Churn(load).run();
-    case Kind::stream: return Stream(load).run();
-    case Kind::broadcast: return Broadcast(load).run();
-    case Kind::open: return run_load(load);
-    case Kind::echo: break;
+    case Kind::churn:
+      return Churn(load).run();
+    case Kind::stream:
+      return Stream(load).run();
+    case Kind::broadcast:
+      return Broadcast(load).run();
+    case Kind::open:
+      return run_load(load);
+    case Kind::echo:
+      break;
   }
   if (load.message_bytes >= kCountOnlyFrom && !load.verify) return ByteEcho(load).run();
   return run_load(load);

@@ -1,5 +1,6 @@
-// A broadcast: one publisher sends a frame, the server sends it to everybody else; when all have got
-// it, the next one. With `verify` every byte is compared, otherwise they are counted and not copied.
+// A broadcast: one publisher sends a frame, the server sends it to everybody else; when all have
+// got it, the next one. With `verify` every byte is compared, otherwise they are counted and not
+// copied.
 #pragma once
 
 #include "payload.h"

@@ -1,9 +1,9 @@
 // Churn: connect, one message, its echo, close; again and again. Every byte is compared.
 //
 // The client closes first, with FIN: the server sees recv() = 0 and is spared TIME_WAIT, whoever it
-// is. The ports that TIME_WAIT holds would run out within seconds, and searching them would slow the
-// client down: each of the connections that are under way at one time comes from an address of its
-// own (127.0.0.2 and on), which has all ports for itself.
+// is. The ports that TIME_WAIT holds would run out within seconds, and searching them would slow
+// the client down: each of the connections that are under way at one time comes from an address of
+// its own (127.0.0.2 and on), which has all ports for itself.
 #pragma once
 
 #include "payload.h"

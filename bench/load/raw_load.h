@@ -1,6 +1,6 @@
-// RawLoad is what the loads on bare sockets have in common: warm up, measure, stop, wait for what is
-// still under way. A load says what one turn does. One thread, spinning; SIGPIPE is ignored from the
-// first one on.
+// RawLoad is what the loads on bare sockets have in common: warm up, measure, stop, wait for what
+// is still under way. A load says what one turn does. One thread, spinning; SIGPIPE is ignored from
+// the first one on.
 #pragma once
 
 #include <millrace/time.h>
@@ -24,10 +24,10 @@ class RawLoad {
   LoadResult run();
 
  protected:
-  virtual void start() = 0;               // connects and sends what is first
-  virtual bool turn() = 0;                // false: there was nothing to do
-  virtual void stop() {}                  // from now on nothing new is begun
-  virtual bool under_way() const = 0;     // something is awaited that was begun
+  virtual void start() = 0;            // connects and sends what is first
+  virtual bool turn() = 0;             // false: there was nothing to do
+  virtual void stop() {}               // from now on nothing new is begun
+  virtual bool under_way() const = 0;  // something is awaited that was begun
 
   // Warms up, then measures into result_.
   void measure(std::chrono::nanoseconds warmup, std::chrono::nanoseconds duration);

@@ -4,13 +4,12 @@
 #include <cerrno>
 #include <system_error>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <fcntl.h>
 
 namespace millrace::bench {
 namespace {
@@ -40,8 +39,8 @@ UniqueFd file_in_memory(ByteView content) {
   UniqueFd fd(::memfd_create("message", MFD_CLOEXEC));
   if (!fd) fail("memfd_create");
   for (std::size_t at = 0; at < content.size();) {
-    const ssize_t n = ::pwrite(fd.get(), content.data() + at, content.size() - at,
-                               static_cast<off_t>(at));
+    const ssize_t n =
+        ::pwrite(fd.get(), content.data() + at, content.size() - at, static_cast<off_t>(at));
     if (n <= 0) fail("pwrite");
     at += static_cast<std::size_t>(n);
   }

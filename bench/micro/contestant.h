@@ -5,8 +5,8 @@
 //
 //   kName            in the names of benchmarks, OPERATION/CONTESTANT/ARGUMENT
 //   Loop(Reached)    tells whether other threads reach it: locks may be left out if not
-//     inside(body)   turns the loop until it has run the body in a callback, where the library's own
-//                    idea of the time is valid
+//     inside(body)   turns the loop until it has run the body in a callback, where the library's
+//                    own idea of the time is valid
 //     run_ready()    one turn without waiting
 //     run(), stop()  until stopped; stop() inside of a task
 //     post(task)     any thread; a task is trivially copyable and of at most 24 bytes

@@ -1,4 +1,11 @@
-// millrace-micro [--growth] [options of Google Benchmark]
+// Single operations of millrace, of the libraries that were found and of the best that we can write
+// by hand; named OPERATION/CONTESTANT/ARGUMENT, and what only we have OPERATION/VARIANT.
+//
+//   millrace-micro --benchmark_filter=/millrace/           # options are those of Google Benchmark
+//   millrace-micro --benchmark_repetitions=3 --benchmark_enable_random_interleaving=true
+//       --benchmark_out=micro.json --benchmark_out_format=json      # for ratios; three minutes
+//   millrace-micro --benchmark_min_time=0.05                        # a first impression
+//   millrace-micro --growth                                # timers among up to ten million instead
 #include "operations.h"
 
 #include <algorithm>

@@ -105,25 +105,28 @@ class PostOperations {
 
   static Round play_round(Loop& loop, Runner& runner, std::size_t producers) {
     std::barrier together(static_cast<std::ptrdiff_t>(producers));
-    std::vector<std::pair<Clock::time_point, Clock::time_point>> times(producers);
+    struct Share {
+      Clock::time_point begin, end;
+    };
+    std::vector<Share> shares(producers);
     std::vector<std::thread> threads;
-    for (auto& [begin, end] : times) {
+    for (Share& share : shares) {
       threads.emplace_back([&, producers] {
         std::optional<OnProcessor> here;
         if (producers == 1) here.emplace(OnProcessor::first);
         together.arrive_and_wait();
-        begin = Clock::now();
+        share.begin = Clock::now();
         post_share(loop, runner, producers);
-        end = Clock::now();
+        share.end = Clock::now();
         loop.post([&runner, producers] { runner.one_has_finished(producers); });
       });
     }
     for (std::thread& thread : threads) thread.join();
     runner.done.acquire();
-    Round round{times[0].first, times[0].second, runner.all_run};
-    for (const auto& [begin, end] : times) {
-      round.begin = std::min(round.begin, begin);
-      round.posted = std::max(round.posted, end);
+    Round round{shares[0].begin, shares[0].end, runner.all_run};
+    for (const Share& share : shares) {
+      round.begin = std::min(round.begin, share.begin);
+      round.posted = std::max(round.posted, share.end);
     }
     return round;
   }

@@ -148,8 +148,8 @@ class TimerOperations {
     });
   }
 
-  // As many as there are, in the processor time it takes the loop to work through them: they are too
-  // few batches, and too long, for their median to be free of what other processes take.
+  // As many as there are, in the processor time it takes the loop to work through them: the batches
+  // are too few and too long for their median to be free of what other processes take.
   static void expire(benchmark::State& state) {
     const auto live = static_cast<std::size_t>(state.range(0));
     Crowd crowd(live);

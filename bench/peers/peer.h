@@ -9,8 +9,9 @@
 //   --sink        counts; when the client half-closes, sends the count as 8 bytes and closes
 //   --broadcast   a frame goes, whole with its header, to every other open connection
 //
-// Every server receives into blocks of up to 64 KiB where its library lets it choose, writes the
-// complete frames of one read with one write, and keeps what the kernel refuses until it takes it.
+// Every server writes the complete frames of one read with one write, and keeps what the kernel
+// refuses until it takes it. Where one block to receive into serves all connections it is of kBlock
+// bytes.
 #pragma once
 
 #include <array>

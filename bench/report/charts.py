@@ -66,14 +66,17 @@ def draw_bars(axes, result, styles, rows, form, target, reference):
         axes.spines[side].set_visible(False)
     for i, (row, label) in enumerate(zip(rows, axes.get_yticklabels())):
         mine = row.name == SUBJECT
-        label.set(color=light("subject" if mine else "ink"), fontweight="bold" if mine else "normal")
+        label.set(
+            color=light("subject" if mine else "ink"), fontweight="bold" if mine else "normal"
+        )
         draw_bar(axes, styles, row, i, highest, form)
     if reference:
         axes.axvline(reference, color=light("soft"), linewidth=0.8, zorder=1)
     if target:
         axes.axvline(target, color=light("subject"), linewidth=1.2, linestyle=(0, (3, 2)), zorder=6)
-        axes.annotate(f"target {form(target)}", (target, 1), (0, 3), xycoords=("data", "axes fraction"),
-                      textcoords="offset points", ha="center", fontsize=7.5,
+        axes.annotate(f"target {form(target)}", (target, 1), (0, 3),
+                      xycoords=("data", "axes fraction"), textcoords="offset points",
+                      ha="center", fontsize=7.5,
                       color=light("subject"))  # fmt: skip
 
 
@@ -86,11 +89,16 @@ def draw_bar(axes, styles, row, i, highest, form):
     axes.barh(i, min(row.value, highest), 0.62, color=styles.colour(row.name), zorder=2)
     if row.value > highest:  # a slit says that the bar goes on
         at = highest * 0.93
-        axes.plot([at, at + highest * 0.012], [i + 0.42, i - 0.42], color=light("paper"), linewidth=3)
+        axes.plot(
+            [at, at + highest * 0.012], [i + 0.42, i - 0.42], color=light("paper"), linewidth=3
+        )
     elif row.low is not None and row.high is not None and row.high > row.low:
         axes.hlines(i, row.low, row.high, color=light("ink"), linewidth=1.2, zorder=3)
-        axes.vlines((row.low, row.high), i - 0.14, i + 0.14, color=light("ink"), linewidth=1.2, zorder=3)
-    axes.annotate(form(row.value), (1, i), (40, 0), ha="right", fontweight="bold" if mine else "normal",
+        axes.vlines(
+            (row.low, row.high), i - 0.14, i + 0.14, color=light("ink"), linewidth=1.2, zorder=3
+        )
+    axes.annotate(form(row.value), (1, i), (40, 0), ha="right",
+                  fontweight="bold" if mine else "normal",
                   color=light("subject" if mine else "ink"), **beside)  # fmt: skip
 
 
@@ -130,15 +138,17 @@ def draw_dots(axes, styles, row, i, highest):
         mark = styles.mark(name)
         axes.plot(value, i, linestyle="none", color=styles.colour(name), **mark)
         if name == SUBJECT and low and high and high > low:
-            axes.hlines(i, low, min(high, highest), color=styles.colour(name), linewidth=2, zorder=5)
+            axes.hlines(
+                i, low, min(high, highest), color=styles.colour(name), linewidth=2, zorder=5
+            )
     if row.target:
         axes.vlines(row.target, i - 0.36, i + 0.36, color=light("subject"), linewidth=1.4,
                     linestyle=(0, (3, 1.5)), zorder=7)  # fmt: skip
     if beyond:
         low, high = figures.plain(min(beyond)), figures.plain(max(beyond))
         text = f"{low} ▸" if low == high else f"{low} to {high} ▸"
-        axes.annotate(text, (1, i), (6, 0), xycoords=("axes fraction", "data"), va="center", fontsize=8,
-                      textcoords="offset points", color=light("soft"))  # fmt: skip
+        axes.annotate(text, (1, i), (6, 0), xycoords=("axes fraction", "data"), va="center",
+                      fontsize=8, textcoords="offset points", color=light("soft"))  # fmt: skip
 
 
 def log_ticks(axis, low, high, form):

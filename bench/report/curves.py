@@ -19,9 +19,9 @@ def nines(share):
 
 
 def curve_of(score):
-    """The points of a latency curve, or what the percentiles of the table make of it."""
+    """The slower half of a latency curve, or what the percentiles of the table make of it."""
     points = score.curve or [(LATENCIES[key], ns) for key, ns in score.latency.items()]
-    return sorted((share, ns) for share, ns in points if 0 < share < 1 and ns > 0)
+    return sorted((share, ns) for share, ns in points if 0.5 <= share < 1 and ns > 0)
 
 
 def latency(styles, scores, width=510, height=230):
@@ -39,7 +39,7 @@ def latency(styles, scores, width=510, height=230):
         axes.plot([nines(share) for share in shares], ns, **styles.line(name))
     last = max(points[-1][0] for points in lines.values())
     first = min(points[0][0] for points in lines.values())
-    axes.set_xlim(min(nines(0.5), nines(first)), nines(last))
+    axes.set_xlim(nines(first), nines(last))
     ticks = [share for share in NINES if nines(first) - 0.01 <= nines(share) <= nines(last) + 0.01]
     axes.xaxis.set_major_locator(FixedLocator([nines(share) for share in ticks]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda _, at: NINES[ticks[at]]))

@@ -20,6 +20,11 @@ def ratio(value):
     return "–" if value is None else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
+def precise(value):
+    """For a table: a difference of one in a thousand shows, where it means something."""
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
 def count(value):
     return "–" if value is None else f"{value:,.0f}"
 

@@ -34,7 +34,10 @@ def read(paths):
     samples = {}
     for path in paths:
         with open(path, encoding="utf-8") as file:
-            runs = json.load(file)["benchmarks"]
+            try:
+                runs = json.load(file)["benchmarks"]
+            except (json.JSONDecodeError, KeyError, TypeError):
+                raise ValueError(path + ": not what --benchmark_out_format=json writes") from None
         for run in runs:
             parts = run["run_name"].split("/")
             if run.get("run_type") != "iteration" or run.get("error_occurred") or len(parts) < 3:
@@ -104,7 +107,11 @@ def main(paths):
     if not paths or paths[0] in ("-h", "--help"):
         print(__doc__, file=sys.stderr)
         return 0 if paths else 2
-    samples = read(paths)
+    try:
+        samples = read(paths)
+    except (OSError, ValueError) as error:
+        print(f"micro_json.py: {error}", file=sys.stderr)
+        return 1
     if not samples:
         print("micro_json.py: no benchmark of ours in " + ", ".join(paths), file=sys.stderr)
         return 1

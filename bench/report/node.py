@@ -30,7 +30,7 @@ def refuse_constant(name):
 
 
 class Node:
-    """A value and where it stands. Reading what is missing, null or of another type is BadResult."""
+    """A value and where it stands. To read what is not there or of another type is BadResult."""
 
     def __init__(self, value, where):
         self.value = value
@@ -38,7 +38,9 @@ class Node:
 
     def _expect(self, types, wanted):
         # bool is an int to Python, and none to JSON.
-        if not isinstance(self.value, types) or (isinstance(self.value, bool) and types is not bool):
+        if not isinstance(self.value, types) or (
+            isinstance(self.value, bool) and types is not bool
+        ):
             place = self.where or "the file"
             raise BadResult(f"{place} is {describe(self.value)}, not {wanted}")
         return self.value

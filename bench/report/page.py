@@ -82,8 +82,10 @@ def headline(result, found, ahead, compared):
     ratios = [score.ratio.median for score in scores if score and score.ratio]
     if ratios and SUBJECT != result.reference:
         # The median of all says more than any that were chosen.
-        what = f"times the CPU of {result.title(result.reference)}, median of {len(ratios)} workloads"
-        tiles.append((f"{statistics.median(ratios):.3f}", what, ""))
+        what = (
+            f"times the CPU of {result.title(result.reference)}, median of {len(ratios)} workloads"
+        )
+        tiles.append((figures.precise(statistics.median(ratios)), what, ""))
     idle = result.memory.results.get(SUBJECT, {}).get("idle") if result.memory else None
     if idle is not None:
         tiles.append((f"{idle:,.0f} B", "for an idle connection", ""))

@@ -37,8 +37,12 @@ def complete(figure, result, styles, title, names, marks=False):
     figure.set_size_inches(width / DOTS_PER_INCH, whole / DOTS_PER_INCH)
     for axes in figure.axes:
         box = axes.get_position()
-        axes.set_position([box.x0, (box.y0 * height + below) / whole, box.width, box.height * height / whole])
-    figure.text(20 / width, 1 - 27 / whole, title, fontsize=11, fontweight="bold", color=light("ink"))
+        axes.set_position(
+            [box.x0, (box.y0 * height + below) / whole, box.width, box.height * height / whole]
+        )
+    figure.text(
+        20 / width, 1 - 27 / whole, title, fontsize=11, fontweight="bold", color=light("ink")
+    )
     curves.add_legend(figure, result, styles, names, columns, marks)
     return figure
 
@@ -64,7 +68,9 @@ def latency(result, styles):
         return None
     workload = max(timed, key=lambda w: (w.kind == "open", max(s.offered_rate for s in w.scores)))
     figure = curves.latency(styles, workload.scores, WIDTH, 300)
-    names = taking_part(result, {s.contestant for s in workload.scores if len(curves.curve_of(s)) > 1})
+    names = taking_part(
+        result, {s.contestant for s in workload.scores if len(curves.curve_of(s)) > 1}
+    )
     return complete(figure, result, styles, f"Latency: {workload.title}", names)
 
 
@@ -91,17 +97,27 @@ def memory(result, styles):
 def growth(result, styles):
     if not curves.has_values(result.growth_cpu):
         return None
-    figure = curves.growth(styles, result.growth_cpu, "connections", figures.duration, False, WIDTH, 300)
+    figure = curves.growth(
+        styles, result.growth_cpu, "connections", figures.duration, False, WIDTH, 300
+    )
     names = taking_part(result, result.growth_cpu.lines)
     return complete(figure, result, styles, "CPU of the server per message", names)
 
 
 def timers(result, styles):
     """The operation that is done the most often: moving a timer; else the first that there is."""
-    operations = {key: what for key, what in result.growth_timers.items() if curves.has_values(what)}
-    operation = next((key for key in ("touch", "start") if key in operations), next(iter(operations), None))
+    operations = {
+        key: what for key, what in result.growth_timers.items() if curves.has_values(what)
+    }
+    operation = next(
+        (key for key in ("touch", "start") if key in operations), next(iter(operations), None)
+    )
     if operation is None:
         return None
-    figure = curves.growth(styles, operations[operation], "timers waiting", figures.duration, True, WIDTH, 300)
+    figure = curves.growth(
+        styles, operations[operation], "timers waiting", figures.duration, True, WIDTH, 300
+    )
     names = taking_part(result, operations[operation].lines)
-    return complete(figure, result, styles, f"Timers: {sections.TIMER_TITLES.get(operation, operation)}", names)
+    return complete(
+        figure, result, styles, f"Timers: {sections.TIMER_TITLES.get(operation, operation)}", names
+    )

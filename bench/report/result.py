@@ -271,7 +271,9 @@ def read_workload(node):
 def read_memory(node):
     results = {}
     for item in node["results"].items():
-        numbers = {key: m.number() for key, m in item.members().items() if m and key != "contestant"}
+        numbers = {
+            key: m.number() for key, m in item.members().items() if m and key != "contestant"
+        }
         results[item["contestant"].text()] = numbers
     connections = node["connections"].count()
     return Memory(connections, measured(number_or_none(node, "target")), results)

@@ -11,7 +11,12 @@ from result import SUBJECT
 from svg import inline
 
 OVERVIEW_CUT = 3.5  # times the reference: what is beyond is told as a number at the edge
-TIMER_TITLES = {"start": "start", "cancel": "cancel", "touch": "move on", "expire": "expire, with callback"}
+TIMER_TITLES = {
+    "start": "start",
+    "cancel": "cancel",
+    "touch": "move on",
+    "expire": "expire, with callback",
+}
 PERCENTILES = ["p50", "p99", "p99.9", "max"]
 
 
@@ -29,7 +34,8 @@ def overview_rows(result):
 
 
 def overview(result, styles, rows, width=880):
-    label = f"CPU per message, times that of {result.title(result.reference)} (logarithmic; left is better)"
+    reference = result.title(result.reference)
+    label = f"CPU per message, times that of {reference} (logarithmic; left is better)"
     return charts.dots(styles, rows, label, width, reference=1, cut=OVERVIEW_CUT, left=262)
 
 
@@ -37,7 +43,9 @@ def overview_chart(result, styles):
     rows = overview_rows(result)
     if not rows:
         return None
-    return inline(overview(result, styles, rows), "CPU per message against the reference, all workloads")
+    return inline(
+        overview(result, styles, rows), "CPU per message against the reference, all workloads"
+    )
 
 
 def overview_table(result):
@@ -49,10 +57,10 @@ def overview_table(result):
             "id": workload.id,
             "title": workload.title,
             "cpu": figures.plain(mine.cpu_ns.median) if mine and mine.cpu_ns else "–",
-            "ratio": f"{mine.ratio.median:.3f}" if mine and mine.ratio else "–",
+            "ratio": figures.precise(mine.ratio.median) if mine and mine.ratio else "–",
             "quartiles": quartiles(mine.ratio) if mine else "–",
             "peer": result.title(peer.contestant) if peer else "–",
-            "peer_ratio": f"{peer.ratio.median:.3f}" if peer else "–",
+            "peer_ratio": figures.precise(peer.ratio.median) if peer else "–",
             "ahead": bool(peer and mine and mine.ratio and mine.ratio.median < peer.ratio.median),
             "target": figures.ratio(workload.target),
             "verdict": verdicts.workload_verdict(workload),
@@ -64,7 +72,8 @@ def overview_table(result):
 def quartiles(spread):
     if not spread:
         return "–"
-    return f"{spread.low:.3f} – {spread.high:.3f}" if spread.high > spread.low else "one round"
+    low, high = figures.precise(spread.low), figures.precise(spread.high)
+    return f"{low} – {high}" if spread.high > spread.low else "one round"
 
 
 def groups(result, styles):
@@ -88,7 +97,11 @@ def workload_section(result, styles, workload):
         "curves": inline(lines, f"Latency percentiles: {workload.title}") if lines else None,
         "table": workload_table(result, workload),
         "calls": system_calls(result, workload),
-        "errors": [f"{result.title(s.contestant)}: {', '.join(s.errors)}" for s in workload.scores if s.errors],
+        "errors": [
+            f"{result.title(score.contestant)}: {', '.join(score.errors)}"
+            for score in workload.scores
+            if score.errors
+        ],
     }  # fmt: skip
 
 
@@ -100,7 +113,9 @@ def workload_bars(result, styles, workload):
         if spread:
             rows.append(Bar(score.contestant, spread.median, spread.low, spread.high))
         else:
-            rows.append(Bar(score.contestant, None, note="failed" if score.errors else "not measured"))
+            rows.append(
+                Bar(score.contestant, None, note="failed" if score.errors else "not measured")
+            )
     if not any(row.value for row in rows):
         return None
     form, target, reference = (
@@ -121,13 +136,16 @@ def workload_table(result, workload):
         (("", "MB/s"), lambda s: large and s.megabytes and figures.plain(s.megabytes.median)),
         (("CPU", "ns"), lambda s: s.cpu_ns and figures.plain(s.cpu_ns.median)),
         (("user", "ns"), lambda s: s.user_ns and figures.plain(s.user_ns)),
-        (("CPU ratio", ""), lambda s: s.ratio and f"{s.ratio.median:.3f}"),
-        (("quartiles", ""), lambda s: s.ratio and s.contestant != result.reference and quartiles(s.ratio)),
-        *(((key, "µs"), lambda s, key=key: key in s.latency and figures.plain(s.latency[key] / 1000))
+        (("CPU ratio", ""), lambda s: s.ratio and figures.precise(s.ratio.median)),
+        (("quartiles", ""),
+         lambda s: s.ratio and s.contestant != result.reference and quartiles(s.ratio)),
+        *(((key, "µs"),
+           lambda s, key=key: key in s.latency and figures.plain(s.latency[key] / 1000))
           for key in PERCENTILES),
         (("system calls", f"per {workload.unit}"),
          lambda s: s.system_calls and figures.plain(sum(s.system_calls.values()))),
-        (("server busy", ""), lambda s: s.server_busy is not None and f"{100 * s.server_busy:.0f} %"),
+        (("server busy", ""),
+         lambda s: s.server_busy is not None and f"{100 * s.server_busy:.0f} %"),
     ]  # fmt: skip
     kept = [(heading, cell) for heading, cell in columns if any(cell(score) for score in scores)]
     rows = [
@@ -154,14 +172,19 @@ def system_calls(result, workload):
         score = verdicts.score_of(workload, name)
         if score and score.system_calls:
             calls = sorted(score.system_calls.items(), key=lambda item: -item[1])
-            lines.append((result.title(name), ", ".join(f"{call} {figures.plain(n, 2)}" for call, n in calls)))
+            text = ", ".join(f"{call} {figures.plain(n, 2)}" for call, n in calls)
+            lines.append((result.title(name), text))
     return lines
 
 
 def memory_states(memory):
     """Those that were measured of anybody."""
     states = verdicts.MEMORY_STATES
-    return {s: text for s, text in states.items() if any(s in numbers for numbers in memory.results.values())}
+    return {
+        s: text
+        for s, text in states.items()
+        if any(s in numbers for numbers in memory.results.values())
+    }
 
 
 def memory_rows(result, state):
@@ -203,13 +226,22 @@ def micro_section(result, styles, title, argument, places):
     unit = places[0][0].unit
     rows = []
     for operation, i, label in places:
-        dots = {name: (None, v[i], None) for name, v in operation.values.items() if v[i] is not None}
+        dots = {
+            name: (None, v[i], None) for name, v in operation.values.items() if v[i] is not None
+        }
         if dots:
             rows.append(Row(label, dots, operation.targets[i]))
     if not rows:
         return None
     left = 60 + max(6 * len(row.label) for row in rows)
-    figure = charts.dots(styles, rows, f"{unit} (logarithmic; left is faster)", 510, left=min(left, 220), row_height=26 + 60 // len(rows))
+    figure = charts.dots(
+        styles,
+        rows,
+        f"{unit} (logarithmic; left is faster)",
+        510,
+        left=min(left, 220),
+        row_height=26 + 60 // len(rows),
+    )
     taking_part = [c for c in result.shown() if any(c.name in op.values for op, _, _ in places)]
     return {
         "title": title,
@@ -217,10 +249,13 @@ def micro_section(result, styles, title, argument, places):
         "unit": unit,
         "chart": inline(figure, f"{title}, {unit}"),
         "labels": [label for _, _, label in places],
-        "targets": [figures.plain(op.targets[i], 1) if op.targets[i] else "" for op, i, _ in places],
+        "targets": [
+            figures.plain(op.targets[i], 1) if op.targets[i] else "" for op, i, _ in places
+        ],
         "rows": [
             {"name": c.name, "title": c.title,
-             "cells": [figures.plain(op.values.get(c.name, {i: None})[i], 2) for op, i, _ in places]}
+             "cells": [figures.plain(op.values.get(c.name, {i: None})[i], 2)
+                       for op, i, _ in places]}
             for c in taking_part
         ],
     }  # fmt: skip

@@ -82,7 +82,9 @@ def symbol(figure, identity):
 def for_page(figure):
     """What is inside <svg>, and its viewBox."""
     svg = draw(figure, "none")
-    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", svg[svg.index(">") + 1 :], flags=re.S)
+    body = re.sub(
+        r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", svg[svg.index(">") + 1 :], flags=re.S
+    )
     body = re.sub("#[0-9a-f]{6}", lambda match: VARIABLES.get(match[0], match[0]), body)
     body = re.sub(rf"font: (\w+ )?([\d.]+px) '{MEASURED}'", font, body)
     # Several are in one document, and call their parts by the same names.

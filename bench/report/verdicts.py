@@ -42,7 +42,7 @@ def workload_verdict(workload):
     return Verdict(
         "CPU, times the reference",
         workload.title,
-        f"{mine.ratio.median:.3f}",
+        figures.precise(mine.ratio.median),
         figures.ratio(workload.target),
         mine.ratio.median <= workload.target and not mine.errors,
         mine.ratio.low <= workload.target < mine.ratio.median,
@@ -52,8 +52,8 @@ def workload_verdict(workload):
 def memory_verdicts(memory):
     mine = memory.results.get(SUBJECT, {}) if memory and memory.target else {}
     return [
-        Verdict("Bytes per connection", text, figures.count(mine[state]), figures.count(memory.target),
-                mine[state] <= memory.target)
+        Verdict("Bytes per connection", text, figures.count(mine[state]),
+                figures.count(memory.target), mine[state] <= memory.target)
         for state, text in MEMORY_STATES.items()
         if state in mine
     ]  # fmt: skip

@@ -24,8 +24,7 @@ std::vector<std::string> compare(std::vector<std::string> more) {
 }
 
 TEST_F(CompareTest, WritesWhatItMeasured) {
-  const std::string path =
-      ::testing::TempDir() + "/compare" + std::to_string(::getpid()) + ".json";
+  const std::string path = ::testing::TempDir() + "/compare" + std::to_string(::getpid()) + ".json";
   Program program(compare({"--only", "millrace", "--workloads", "raw-64-c1,churn-c16", "--rounds",
                            "2", "--seconds", "0.05", "--quick", "--json", path}));
   const std::string text = program.read_rest();

@@ -71,12 +71,10 @@ TEST_F(ContestTest, OneThatFailsIsReportedAndTheOthersGoOn) {
     const char* what;
     const char* workload;
     const char* says;
-  } cases[] = {{"silent", "raw-64-c1", "does not start: "},
-               {"flip", "raw-64-c1", "wrong bytes"},
-               {"flip", "churn-c16", "wrong bytes"},
-               {"close", "raw-64-c1", "closed by the server"},
-               {"crash", "raw-64-c1", "ended by signal 6"},
-               {"crash", "churn-c16", "ended by signal 6"}};
+  } cases[] = {
+      {"silent", "raw-64-c1", "does not start: "}, {"flip", "raw-64-c1", "wrong bytes"},
+      {"flip", "churn-c16", "wrong bytes"},        {"close", "raw-64-c1", "closed by the server"},
+      {"crash", "raw-64-c1", "ended by signal 6"}, {"crash", "churn-c16", "ended by signal 6"}};
   for (const auto& one : cases) {
     SCOPED_TRACE(std::string(one.what) + " in " + one.workload);
     const Bad what(one.what);
@@ -121,9 +119,8 @@ TEST_F(EveryWorkload, AWrongCountOfAStreamIsFound) {
 }
 
 // One subscriber and a server of the test's own, which gets the publisher's frame.
-LoadResult broadcast_with(
-    const std::function<void(RawSocket& subscriber, RawSocket& publisher, std::string frame)>&
-        answer) {
+LoadResult broadcast_with(const std::function<void(RawSocket& subscriber, RawSocket& publisher,
+                                                   std::string frame)>& answer) {
   RawSocket listener = RawSocket::listen();
   std::thread server([&] {
     RawSocket subscriber = listener.accept();
@@ -141,10 +138,11 @@ LoadResult broadcast_with(
 }
 
 TEST(BroadcastLoad, AFrameThatComesBackToThePublisherIsFound) {
-  const auto result = broadcast_with([](RawSocket&, RawSocket& publisher, const std::string& frame) {
-    publisher.send_all(frame);
-    receive_all(publisher);
-  });
+  const auto result =
+      broadcast_with([](RawSocket&, RawSocket& publisher, const std::string& frame) {
+        publisher.send_all(frame);
+        receive_all(publisher);
+      });
   EXPECT_EQ(result.errors.count("a frame came back to who sent it"), 1u);
 }
 

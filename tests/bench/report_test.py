@@ -105,7 +105,9 @@ class ReportTest(unittest.TestCase):
 
     def charts(self, result):
         target = self.directory / "svg"
-        self.assertEqual(self.run_report(self.write(json.dumps(result)), "--svg-dir", target), (0, ""))
+        self.assertEqual(
+            self.run_report(self.write(json.dumps(result)), "--svg-dir", target), (0, "")
+        )
         return {path.name: path.read_text(encoding="utf-8") for path in target.iterdir()}
 
     def refused(self, text, *wanted):
@@ -295,7 +297,10 @@ class ReportTest(unittest.TestCase):
             micro["targets"] = None
             for line in micro["results"]:
                 line["values"] = [None] * max(1, len(micro["arguments"]))
-        for part in (result["growth"]["connections"]["cpu_ns"], result["growth"]["timers"]["ns"]["start"]):
+        for part in (
+            result["growth"]["connections"]["cpu_ns"],
+            result["growth"]["timers"]["ns"]["start"],
+        ):
             for name in part:
                 part[name] = [None] * len(part[name])
         page = self.page(result)
@@ -306,7 +311,12 @@ class ReportTest(unittest.TestCase):
         result = self.only("raw-64-c1")
         nothing = {"low": 0, "median": 0, "high": 0}
         ours = self.score(result, "millrace")
-        ours |= {"rate": nothing, "cpu_ns": nothing, "ratio_cpu": nothing, "errors": ["1 x refused"]}
+        ours |= {
+            "rate": nothing,
+            "cpu_ns": nothing,
+            "ratio_cpu": nothing,
+            "errors": ["1 x refused"],
+        }
         text = self.page(result).text
         self.assertIn("failed", text)
         self.assertNotIn("targets reached", text)
@@ -383,7 +393,9 @@ class ReportTest(unittest.TestCase):
             self.refused(self.changed(change), complaint)
 
     def test_a_file_that_is_not_there_is_named(self):
-        status, said = self.run_report(self.directory / "nothing.json", "--html", self.directory / "x")
+        status, said = self.run_report(
+            self.directory / "nothing.json", "--html", self.directory / "x"
+        )
         self.assertEqual(status, 1)
         self.assertIn("nothing.json: No such file", said)
 
@@ -394,8 +406,17 @@ class ReportTest(unittest.TestCase):
         self.assertIn(f"{target}: No such file", said)
 
     def test_the_program_ends_with_the_status(self):
-        program = [sys.executable, "-B", str(REPORT / "report.py"), str(self.write("{")), "--html", "x"]
-        ended = subprocess.run(program, cwd=self.directory, capture_output=True, text=True, timeout=60)
+        program = [
+            sys.executable,
+            "-B",
+            str(REPORT / "report.py"),
+            str(self.write("{")),
+            "--html",
+            "x",
+        ]
+        ended = subprocess.run(
+            program, cwd=self.directory, capture_output=True, text=True, timeout=60
+        )
         self.assertEqual(ended.returncode, 1)
         self.assertIn("result.json: is not JSON", ended.stderr)
 

@@ -31,7 +31,8 @@ LoadResult round(std::uint64_t messages, std::chrono::nanoseconds cpu) {
 Outcome small_outcome() {
   Outcome outcome;
   outcome.date = "2026-01-31T15:00:00Z";
-  outcome.contestants = {{"raw", "epoll by hand", "", "", ""}, {"millrace", "millrace", "", "", ""}};
+  outcome.contestants = {{"raw", "epoll by hand", "", "", ""},
+                         {"millrace", "millrace", "", "", ""}};
   outcome.absent = {{"libuv", "libuv", "", "", "not built: libuv1-dev was not found"}};
   Workload workload;
   workload.id = "raw-64-c100";

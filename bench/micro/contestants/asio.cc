@@ -93,9 +93,13 @@ struct Asio {
 }  // namespace
 
 #ifdef USE_BOOST_ASIO
-void add_boost_asio() { add_operations<Asio>(); }
+void add_boost_asio() {
+  add_operations<Asio>();
+}
 #else
-void add_asio() { add_operations<Asio>(); }
+void add_asio() {
+  add_operations<Asio>();
+}
 #endif
 
 }  // namespace millrace::bench

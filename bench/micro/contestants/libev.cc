@@ -8,7 +8,9 @@
 namespace millrace::bench {
 namespace {
 
-ev_tstamp seconds_of_delay(milliseconds delay) { return static_cast<double>(delay.count()) * 1e-3; }
+ev_tstamp seconds_of_delay(milliseconds delay) {
+  return static_cast<double>(delay.count()) * 1e-3;
+}
 
 struct Libev {
   static constexpr const char* kName = "libev";
@@ -102,6 +104,8 @@ struct Libev {
 
 }  // namespace
 
-void add_libev() { add_operations<Libev>(); }
+void add_libev() {
+  add_operations<Libev>();
+}
 
 }  // namespace millrace::bench

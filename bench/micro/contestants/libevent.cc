@@ -1,5 +1,5 @@
-// libevent 2: timers and watchers are events; event_add() on a pending event moves it. Bases that no
-// other thread reaches are made without locks.
+// libevent 2: timers and watchers are events; event_add() on a pending event moves it. Bases that
+// no other thread reaches are made without locks.
 #include "operations.h"
 #include "task_queue.h"
 
@@ -113,6 +113,8 @@ struct Libevent {
 
 }  // namespace
 
-void add_libevent() { add_operations<Libevent>(); }
+void add_libevent() {
+  add_operations<Libevent>();
+}
 
 }  // namespace millrace::bench

@@ -8,7 +8,9 @@
 namespace millrace::bench {
 namespace {
 
-uv_handle_t* as_handle(auto& handle) { return reinterpret_cast<uv_handle_t*>(&handle); }
+uv_handle_t* as_handle(auto& handle) {
+  return reinterpret_cast<uv_handle_t*>(&handle);
+}
 
 struct Libuv {
   static constexpr const char* kName = "libuv";
@@ -98,6 +100,8 @@ struct Libuv {
 
 }  // namespace
 
-void add_libuv() { add_operations<Libuv>(); }
+void add_libuv() {
+  add_operations<Libuv>();
+}
 
 }  // namespace millrace::bench

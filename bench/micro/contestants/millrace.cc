@@ -59,6 +59,8 @@ struct Millrace {
 
 }  // namespace
 
-void add_millrace() { add_operations<Millrace>(); }
+void add_millrace() {
+  add_operations<Millrace>();
+}
 
 }  // namespace millrace::bench

@@ -148,6 +148,8 @@ void Raw::Loop::expire() {
 
 }  // namespace
 
-void add_raw() { add_operations<Raw>(); }
+void add_raw() {
+  add_operations<Raw>();
+}
 
 }  // namespace millrace::bench
