@@ -98,6 +98,8 @@ class LoopCore final : public TimerClock {
   void flush();
   void bury_dead() noexcept;
   void trim_memory_later();
+  bool trim_queues() noexcept;
+  [[gnu::noinline]] void start_odd_timer(TimerNode& node, Duration delay) noexcept;
   void note_timer_lag(std::uint64_t deadline_tick) noexcept;
   // A phase has run callbacks: how long did they take?
   void end_phase(const char* kind);
@@ -119,6 +121,7 @@ class LoopCore final : public TimerClock {
 
   std::vector<Task> tasks_;  // the batch being worked on, from next_task_
   std::size_t next_task_ = 0;
+  std::size_t longest_queue_ = 0;  // since memory was last trimmed
   std::vector<Task> deferred_;
   std::vector<Task> deferred_now_;
   bool work_left_ = false;   // in one of these lists, or in those below

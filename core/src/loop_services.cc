@@ -36,8 +36,7 @@ bool LoopServices::ever_forked() noexcept {
 }
 
 void LoopServices::make_receive_block() {
-  receive_block_ =
-      std::make_unique_for_overwrite<std::byte[]>(kReceiveHeadroomBytes + kReceiveBlockBytes);
+  receive_memory_ = std::make_unique_for_overwrite<ReceiveMemory>();
 }
 
 void LoopServices::report_exception(std::exception_ptr exception,

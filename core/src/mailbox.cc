@@ -19,7 +19,7 @@ void Mailbox::reopen_wake_fd() {
   wake_fd_ = std::move(fd);
 }
 
-bool Mailbox::post(Task task) {
+bool Mailbox::post(Task&& task) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return false;
@@ -58,6 +58,12 @@ void Mailbox::take(std::vector<Task>& batch) noexcept {
   const std::lock_guard lock(mutex_);
   std::swap(batch, tasks_);
   pending_.store(false, std::memory_order_seq_cst);
+}
+
+void Mailbox::trim(std::size_t kept) noexcept {
+  std::vector<Task> old;
+  const std::lock_guard lock(mutex_);
+  if (tasks_.empty() && tasks_.capacity() > kept) std::swap(old, tasks_);
 }
 
 void Mailbox::close() noexcept {

@@ -24,7 +24,7 @@ class Mailbox {
   Mailbox();  // throws std::system_error
 
   // Any thread. False, and the task is destroyed, once the box is closed.
-  bool post(Task task);
+  bool post(Task&& task);
   // Any thread, and signal handlers.
   void stop() noexcept;
 
@@ -38,6 +38,8 @@ class Mailbox {
   void awake() noexcept { asleep_.store(false, std::memory_order_relaxed); }
   // Swaps the waiting tasks into `batch`, which must be empty.
   void take(std::vector<Task>& batch) noexcept;
+  // Gives back the memory of an empty queue that has room for more than `kept` tasks.
+  void trim(std::size_t kept) noexcept;
   // No task is accepted any more; those that wait are destroyed.
   void close() noexcept;
   // Any thread. Once true, the loop's memory is gone or going.

@@ -49,15 +49,15 @@ class LoopServices {
   BlockPool& blocks() noexcept { return blocks_; }
   // Where bytes are received; kReceiveHeadroomBytes lie in front of it.
   std::byte* receive_block() {
-    if (!receive_block_) make_receive_block();
-    return receive_block_.get() + kReceiveHeadroomBytes;
+    if (!receive_memory_) make_receive_block();
+    return receive_memory_->bytes + kReceiveHeadroomBytes;
   }
   // Whether all of `bytes` lies there, or in front of it.
   bool in_receive_block(ByteView bytes) const noexcept {
     constexpr std::size_t kAll = kReceiveHeadroomBytes + kReceiveBlockBytes;
     const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(bytes.data()) -
-                                  reinterpret_cast<std::uintptr_t>(receive_block_.get());
-    return receive_block_ && offset < kAll && bytes.size() <= kAll - offset;
+                                  reinterpret_cast<std::uintptr_t>(receive_memory_.get());
+    return receive_memory_ && offset < kAll && bytes.size() <= kAll - offset;
   }
   // Milliseconds since the loop was made, of this iteration.
   std::uint64_t now_ms() const noexcept { return now_ms_; }
@@ -113,7 +113,11 @@ class LoopServices {
 
   LoopCore& core_;
   BlockPool blocks_;
-  std::unique_ptr<std::byte[]> receive_block_;
+  // The kernel copies to and from whole cache lines faster.
+  struct alignas(64) ReceiveMemory {
+    std::byte bytes[kReceiveHeadroomBytes + kReceiveBlockBytes];
+  };
+  std::unique_ptr<ReceiveMemory> receive_memory_;
   std::uint64_t next_id_ = 1;
   std::uint64_t now_ms_ = 0;
   std::uint64_t iteration_ = 0;
