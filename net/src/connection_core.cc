@@ -55,7 +55,7 @@ ConnectionCore::~ConnectionCore() = default;
 
 int ConnectionCore::open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socket,
                          const SocketAddress& peer, ConnectionHandler& handler,
-                         std::unique_ptr<ConnectionHandler> owned_handler) {
+                         std::unique_ptr<ConnectionHandler> owned_handler, FirstRead* first_read) {
   ConnectionCore* made = nullptr;
   int e = 0;
   try {
@@ -77,6 +77,10 @@ int ConnectionCore::open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socke
   if (owner.draining_) made->set(kDrainOwed | kDrainTold);
   made->call("on_open", [&] { made->handler_->on_open(*made); });
   made->settle();
+  // A callback may have ended it, and its server.
+  if (first_read && made->is_open() && made->wants_input() && first_read->worth_trying()) {
+    made->read_first(*first_read);
+  }
   return 0;
 }
 

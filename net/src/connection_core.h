@@ -26,6 +26,7 @@
 #include <millrace/loop_services.h>
 #include <millrace/timer.h>
 
+#include "first_read.h"
 #include "send_queue.h"
 #include "stored_input.h"
 
@@ -81,7 +82,8 @@ class ConnectionCore final : public IoTarget, public Connection {
   // socket is closed and nothing was called.
   static int open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socket,
                   const SocketAddress& peer, ConnectionHandler& handler,
-                  std::unique_ptr<ConnectionHandler> owned_handler);
+                  std::unique_ptr<ConnectionHandler> owned_handler,
+                  FirstRead* first_read = nullptr);
 
   ConnectionCore(EventLoop& loop, ConnectionOwner& owner, ConnectionHandler& handler,
                  const SocketAddress& peer);
@@ -236,6 +238,7 @@ class ConnectionCore final : public IoTarget, public Connection {
   // Input (connection_input.cc).
   bool wants_input() const noexcept;
   bool read_turn() noexcept;
+  void read_first(FirstRead& first_read) noexcept;
   bool receive_once() noexcept;
   bool receive_into(const StoredInput::Window& window, LoopServices& loop) noexcept;
   void take_in(ByteView all) noexcept;

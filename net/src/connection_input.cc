@@ -34,6 +34,16 @@ bool ConnectionCore::read_turn() noexcept {
   return false;
 }
 
+// What is beyond the window, epoll will tell. A callback may have destroyed the server:
+// `first_read` lives on to the end of the iteration.
+void ConnectionCore::read_first(FirstRead& first_read) noexcept {
+  const std::uint64_t before = bytes_received_;
+  receive_once();
+  first_read.tried(bytes_received_ != before);
+  flush_output();
+  settle();
+}
+
 // True when there may be more: the window was filled. A read that does not fill it has emptied the
 // socket, and asking once more would only be told EAGAIN.
 bool ConnectionCore::receive_once() noexcept {

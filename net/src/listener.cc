@@ -30,6 +30,8 @@ constexpr int kAcceptsPerTurn = 64;
 // What stop() takes at the most: no queue is longer where net.core.somaxconn is what it should be,
 // and who connects faster than we accept must not keep us there.
 constexpr int kAcceptsAtStop = 65'536;
+// After so many guesses in a row that were wrong nearly nobody is asked for who is not there.
+constexpr int kMostDoubts = 64;
 constexpr std::chrono::milliseconds kShortestPause{10};
 constexpr std::chrono::milliseconds kLongestPause{1000};
 
@@ -148,12 +150,21 @@ class Listener::Core final : public IoTarget, public TimerNode {
     set_interest(accepting() ? Interest::read : Interest::none);
   }
 
-  // How many to ask for: being told EAGAIN costs more than a connection. One, unless the iteration
-  // before this one also found some: then there is a queue, and twice as many as last time.
+  // How many to ask for. To be told EAGAIN costs more than a connection, to be woken once more for
+  // the next one nearly nothing: one, unless the iteration before this one also had all that it
+  // asked for. Then there may be a queue, and it is twice as many; but after having been wrong not
+  // before a number of right guesses that doubles as well.
   int batch() noexcept {
     const std::uint64_t iteration = loop().services().iteration();
-    batch_ = iteration == last_iteration_ + 1 ? std::min(batch_ * 2, kAcceptsPerTurn) : 1;
+    const bool in_a_row = iteration == last_iteration_ + 1;
     last_iteration_ = iteration;
+    if (!in_a_row) {
+      batch_ = 1;
+    } else if (doubts_left_ > 0) {
+      --doubts_left_;
+    } else {
+      batch_ = std::min(batch_ * 2, kAcceptsPerTurn);
+    }
     return batch_;
   }
 
@@ -163,6 +174,7 @@ class Listener::Core final : public IoTarget, public TimerNode {
     for (int left = batch(); left > 0 && accepting(); --left) {
       if (!accept_one()) return;
     }
+    if (batch_ > 1 && doubts_ > 1) doubts_ /= 2;
   }
 
   // With errno if there is no socket.
@@ -243,6 +255,8 @@ class Listener::Core final : public IoTarget, public TimerNode {
   bool handle_failure(int error) {
     switch (classify(error)) {
       case Failure::nothing_there:
+        batch_ = 1;
+        doubts_ = doubts_left_ = std::min(doubts_ * 2, kMostDoubts);
         return false;
       case Failure::again:
         return true;
@@ -292,6 +306,8 @@ class Listener::Core final : public IoTarget, public TimerNode {
   bool exhausted_ = false;
   bool failed_ = false;
   int batch_ = 1;
+  int doubts_ = 1;
+  int doubts_left_ = 0;  // turns before more are asked for than last time
   std::uint64_t last_iteration_ = 0;
   std::chrono::milliseconds pause_length_ = kShortestPause;
   log::RateLimit log_limit_;

@@ -7,6 +7,7 @@
 
 #include "callback_handler.h"
 #include "connection_core.h"
+#include "first_read.h"
 
 #include <exception>
 #include <utility>
@@ -73,6 +74,7 @@ class Server::Core final : public ConnectionOwner, public Mortal {
   std::vector<Listener> listeners_;
   std::vector<Listener> stopped_;  // that have not handed over all that they had taken
   ServerStats stats_;              // without those of the listeners
+  FirstRead first_read_;
   log::RateLimit log_limit_;
   bool ended_ = false;
   bool opening_ = false;          // the factory makes a handler: it may do anything
@@ -137,8 +139,8 @@ void Server::Core::accept(UniqueFd socket, const SocketAddress& peer) {
   std::unique_ptr<ConnectionHandler> own = make_handler();
   if (ended_) return;  // the factory did that
   ConnectionHandler& handler = own ? *own : *handler_;
-  const int error =
-      ConnectionCore::open(loop_, *this, std::move(socket), peer, handler, std::move(own));
+  const int error = ConnectionCore::open(loop_, *this, std::move(socket), peer, handler,
+                                         std::move(own), &first_read_);
   if (error != 0) ++stats_.refused;
   if (error != 0 && log::enabled(log::Level::warning) && log_limit_.allow(loop_.now())) {
     log::write(log::Level::warning,
