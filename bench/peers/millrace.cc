@@ -1,6 +1,6 @@
 // The echo server over millrace, written as its users would write it: callbacks, and backpressure,
-// so that a peer which does not read costs bounded memory. A broadcast shares one payload among all
-// connections.
+// so that a peer which does not read costs bounded memory. A broadcast is encoded once and
+// shared by all connections.
 #include <millrace/millrace.h>
 
 #include "peer.h"
@@ -44,9 +44,9 @@ class Broadcast : public FramedHandler {
   explicit Broadcast(std::unique_ptr<Server>& server) : server_(server) {}
 
   void on_frame(FramedConnection& sender, ByteView frame) override {
-    const SharedBytes payload(frame);
+    const SharedBytes news(sender.framing().encode(frame));
     server_->for_each([&](Connection& c) {
-      if (&c != &sender.connection()) framed(c).send_frame(payload);
+      if (&c != &sender.connection()) c.send(news);
     });
   }
 
