@@ -56,9 +56,12 @@ class PostOperations {
       with_name("post", post)->Arg(producers)->Iterations(kRounds * kRound);
       with_name("post_and_run", post_and_run)->Arg(producers)->Iterations(kRounds * kRound);
     }
-    // One that polls for a while before it sleeps will be a contestant of its own, whose Loop says
-    // so, registered for this operation as "wakeup_busy_poll".
-    with_name("wakeup_sleeping", round_trip)->Arg(1)->Iterations(5'000);
+    with_name("wakeup_sleeping", round_trip<Loop>)->Arg(1)->Iterations(5'000);
+    if constexpr (requires { typename C::PollingLoop; }) {  // polls before it sleeps
+      with_name("wakeup_busy_poll", round_trip<typename C::PollingLoop>)
+          ->Arg(1)
+          ->Iterations(50'000);
+    }
   }
 
  private:
@@ -155,7 +158,8 @@ class PostOperations {
   static void post(benchmark::State& state) { play(state, &Round::posted); }
   static void post_and_run(benchmark::State& state) { play(state, &Round::run); }
 
-  // Two loops, each in a thread of its own; a task there and one back. Both sleep in between.
+  // Two loops, each in a thread of its own; a task there and one back. Both wait in between.
+  template <class L>
   class Volley {
    public:
     explicit Volley(benchmark::State& state) : state_(state) {}
@@ -193,13 +197,16 @@ class PostOperations {
     }
 
     benchmark::State& state_;
-    Loop here_{Reached::by_others};
-    Loop there_{Reached::by_others};
+    L here_{Reached::by_others};
+    L there_{Reached::by_others};
     Clock::time_point served_;
     BatchTimes batches_;
     Histogram times_;
   };
-  static void round_trip(benchmark::State& state) { Volley(state).play(); }
+  template <class L>
+  static void round_trip(benchmark::State& state) {
+    Volley<L>(state).play();
+  }
 };
 
 }  // namespace millrace::bench

@@ -1,6 +1,6 @@
-// FirstRead decides for one server whether to read from a connection as soon as it is accepted. Where
-// peers speak first their bytes are mostly there already, and the event that would announce them is
-// spared; where they do not, each try is a system call for nothing. Loop's thread.
+// FirstRead decides for one server whether to read from a connection as soon as it is accepted.
+// Where peers speak first their bytes are mostly there already, and the event that would announce
+// them is spared; where they do not, each try is a system call for nothing. Loop's thread.
 #pragma once
 
 #include <algorithm>

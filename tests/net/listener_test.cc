@@ -474,6 +474,20 @@ TEST_F(ListenerTest, AConnectionThatComesAloneCostsOneAcceptCall) {
   EXPECT_EQ(faults.count(Call::accept4), 3u);
 }
 
+TEST_F(ListenerTest, OneInEachTurnIsSeldomAskedForAnother) {
+  Listener listener(loop(), any_port, keep());
+  loop().run_once(0ms);
+  constexpr std::size_t kTurns = 300;
+  std::optional<Faults> faults;
+  for (std::size_t n = 1; n <= 2 * kTurns; ++n) {
+    if (n == kTurns + 1) faults.emplace();  // by now it has learnt
+    const RawSocket peer = RawSocket::connect_to(listener.address());
+    ASSERT_TRUE(accepts(n));
+  }
+  EXPECT_LE(faults->count(Call::accept4), kTurns + kTurns / 20)
+      << "EAGAIN costs more than a connection";
+}
+
 TEST_F(ListenerTest, InAStormOneTurnTakesABoundedNumber) {
   Listener listener(loop(), any_port, keep());
   const auto peers = connect_peers(listener.address(), 500);

@@ -13,7 +13,7 @@ struct Millrace {
 
   class Loop {
    public:
-    explicit Loop(Reached) {}
+    explicit Loop(Reached, const LoopOptions& options = kNoStalls) : loop(options) {}
     template <class Body>
     void inside(Body&& body) {
       bool done = false;
@@ -30,7 +30,14 @@ struct Millrace {
     void post(const F& task) {
       loop.post(task);
     }
-    EventLoop loop{kNoStalls};
+    EventLoop loop;
+  };
+
+  class PollingLoop : public Loop {
+   public:
+    explicit PollingLoop(Reached reached)
+        : Loop(reached,
+               {.stall_threshold = Duration(0), .busy_poll = std::chrono::microseconds(50)}) {}
   };
 
   class Timer {
