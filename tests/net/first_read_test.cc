@@ -1,8 +1,8 @@
 // Reading from a connection as soon as it is accepted: where peers speak first, and no longer where
 // they do not.
-#include <millrace/server.h>
-
 #include "first_read.h"
+
+#include <millrace/server.h>
 
 #include "support/loop_test.h"
 #include "support/sockets.h"
