@@ -105,8 +105,8 @@ std::vector<Workload> all_workloads(const Pace& pace) {
             Kind::stream, "MiB"),
       other(echo("broadcast-1k-c1000", "1 KiB to 1,000 subscribers", kOther, kKibibyte, 1000, 1.03),
             Kind::broadcast, "delivery"),
-      open("open-50", "50 % of capacity offered, raw 64 B, 100 connections", 0.5),
-      open("open-80", "80 % of capacity offered, raw 64 B, 100 connections", 0.8),
+      open("open-50", "open loop at 50 %, 64 B, 100 connections", 0.5),
+      open("open-80", "open loop at 80 %, 64 B, 100 connections", 0.8),
   };
   for (Workload& workload : all) {
     workload.load.warmup = pace.warmup;
