@@ -2,7 +2,9 @@
 
 #include <millrace/unique_fd.h>
 
+#include <cstdio>
 #include <cstring>
+#include <exception>
 #include <stdexcept>
 #include <utility>
 
@@ -57,7 +59,13 @@ ServerProcess::ServerProcess(const std::vector<std::string>& command, int cpu)
     // would leave what it traces behind.
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     ::signal(SIGPIPE, SIG_DFL);  // what the client ignores is its own affair
-    pin_to_cpu(cpu);
+    try {
+      pin_to_cpu(cpu);
+    } catch (const std::exception& e) {
+      // Not further up: there this process would go on with the comparison, beside its parent.
+      std::fprintf(stderr, "%s: %s\n", program_.c_str(), e.what());
+      ::_exit(126);
+    }
     ::dup2(input.get(), STDOUT_FILENO);
     std::vector<char*> arguments;
     for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));

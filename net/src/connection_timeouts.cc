@@ -81,7 +81,11 @@ void ConnectionCore::start_deadline(milliseconds left) noexcept {
     obtain<Deadline>(*this).start(IoTarget::loop(), left + milliseconds(1));
   } catch (const std::bad_alloc&) {
     // Without its timeouts it might stay for ever.
-    break_off(make_error_code(std::errc::not_enough_memory), "no memory for a timeout");
+    const std::error_code why = make_error_code(std::errc::not_enough_memory);
+    constexpr const char* kDetail = "no memory for a timeout";
+    // Everything is with the kernel, FIN included: RST would take back what is still on its way.
+    if (has(kLingering)) return fail(why, kDetail);
+    break_off(why, kDetail);
   }
 }
 

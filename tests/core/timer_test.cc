@@ -188,6 +188,39 @@ TEST_F(TimerTest, AnIdleTimeoutTouchedOnEachMessageFiresOnceAfterTheLast) {
   EXPECT_EQ(fired, 1);
 }
 
+// Where it is one store in the caller.
+TEST_F(TimerTest, AnActiveTimerMovedInACallbackFiresOnceAndNeverEarly) {
+  const auto in_callback = [this](auto&& run) {
+    loop().post([&] { run(); });
+    turn();
+  };
+  Timer timer(loop(), count());
+  timer.start(5ms);
+  faults.advance_clock(300us);
+  in_callback([&] { timer.start(10ms); });
+  step(10ms);
+  step(600us);
+  EXPECT_EQ(fired, 0);
+  step(100us);
+  EXPECT_EQ(fired, 1) << "with the tick in which it is due";
+
+  in_callback([&] { timer.start(50ms); });
+  in_callback([&] { timer.start(500ms); });
+  in_callback([&] { timer.start(20ms); });
+  step(19ms);
+  EXPECT_EQ(fired, 1);
+  step(1ms);
+  EXPECT_EQ(fired, 2);
+  in_callback([&] { timer.start_every(10ms); });
+  in_callback([&] { timer.start(20ms); });
+  step(19ms);
+  EXPECT_EQ(fired, 2);
+  step(1ms);
+  EXPECT_EQ(fired, 3);
+  step(1s);
+  EXPECT_EQ(fired, 3) << "the repetition goes on";
+}
+
 TEST_F(TimerTest, CancelAndDestructionKeepATimerFromFiring) {
   Timer cancelled = loop().after(5ms, count());
   { const Timer destroyed = loop().after(5ms, count()); }

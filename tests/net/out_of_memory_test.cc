@@ -66,6 +66,26 @@ TEST_F(OutOfMemoryTest, ATimeoutThatCannotRunClosesWithEnomem) {
   EXPECT_EQ(recorder.detail, "no memory for a timeout");
 }
 
+// The clock of lingering needs memory; what the kernel has taken must not be lost for want of it.
+TEST_F(OutOfMemoryTest, AGracefulCloseWithoutMemoryForItsTimeoutStillDelivers) {
+  ServerOptions options;
+  options.listen.socket.send_buffer_bytes = 1024 * 1024;
+  start(options, 4096);
+  const std::string reply = pattern(60'000);
+  connection().send(reply);
+  connection().flush();
+  ASSERT_EQ(connection().queued_bytes(), 0u);
+  connection().close();
+  {
+    const NoMemory once(0, 1);
+    loop().run_once(0ms);
+    EXPECT_TRUE(once.reached());
+  }
+  ASSERT_TRUE(until_closed());
+  EXPECT_EQ(recorder.reasons[0], std::errc::not_enough_memory);
+  EXPECT_TRUE(same_bytes(receive(peer, reply.size()), reply));
+}
+
 // A large frame is received straight into a block that grows with it.
 TEST_F(OutOfMemoryTest, WhatCannotBeReceivedClosesWithEnomem) {
   Mappings mappings;
