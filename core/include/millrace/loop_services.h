@@ -47,7 +47,9 @@ class LoopServices {
   ~LoopServices();
 
   BlockPool& blocks() noexcept { return blocks_; }
-  // Where bytes are received; kReceiveHeadroomBytes lie in front of it.
+  // Where bytes are received; kReceiveHeadroomBytes lie in front of it. Receive only in your own
+  // handle_io() or handle_flush(), never inside another target's callback: what a connection sends
+  // back may lie here until its callback has returned.
   std::byte* receive_block() {
     if (!receive_memory_) make_receive_block();
     return receive_memory_->bytes + kReceiveHeadroomBytes;

@@ -9,7 +9,7 @@
 // A callback may start, cancel, move and destroy any timer, its own included. A timer never fires
 // early, and late by at most one tick (1 ms) plus what the loop is busy with; durations count from
 // `loop.now()`, the time of the current iteration. Timers of the same millisecond fire in the order
-// in which they were started (one that was moved later while active: after them).
+// in which they were started; where among them one comes that was moved while active is not said.
 #pragma once
 
 #include <millrace/function.h>
