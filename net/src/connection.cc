@@ -140,9 +140,7 @@ Connection* ConnectionRef::get() const noexcept {
 }
 
 SocketAddress Connection::peer() const noexcept {
-  const ConnectionCore& self = core(*this);
-  const auto* rare = self.peer_port_ == 0 ? self.find<ConnectionCore::Rare>() : nullptr;
-  return rare ? rare->peer_v6 : SocketAddress::ipv4(self.peer_v4_, self.peer_port_);
+  return core(*this).peer();
 }
 
 SocketAddress Connection::local() const noexcept {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -43,12 +44,39 @@ ConnectionCore::ConnectionCore(EventLoop& loop, ConnectionOwner& owner, Connecti
   const std::uint64_t now = services().now_ms();
   opened_high_ = static_cast<std::uint8_t>(now >> 32);
   opened_low_ = last_activity_ms_ = static_cast<std::uint32_t>(now);
-  if (peer.family() == SocketAddress::Family::ipv4) {
-    peer_v4_ = peer.ipv4();
-    peer_port_ = peer.port();
-  } else {
-    rare().peer_v6 = peer;
+  keep_peer(peer);
+}
+
+ConnectionCore::PeerV6::PeerV6(const SocketAddress& peer) : ContextBase(&kKey<PeerV6>) {
+  std::memcpy(native.data(), peer.native(), native.size());
+}
+
+void ConnectionCore::keep_peer(const SocketAddress& peer) {
+  switch (peer.family()) {
+    case SocketAddress::Family::none:  // gone before it was accepted
+      return;
+    case SocketAddress::Family::ipv4:
+      peer_v4_ = peer.ipv4();
+      peer_port_ = peer.port();
+      return;
+    case SocketAddress::Family::ipv6:
+      obtain<PeerV6>(peer);
+      return;
+    case SocketAddress::Family::unix_domain:
+      set(kUnix);
+      if (peer != SocketAddress::unix_abstract({})) obtain<NamedPeer>(peer);
+      return;
   }
+}
+
+SocketAddress ConnectionCore::peer() const noexcept {
+  if (peer_port_ != 0) return SocketAddress::ipv4(peer_v4_, peer_port_);
+  if (const auto* v6 = find<PeerV6>()) {
+    return SocketAddress::from_native(v6->native.data(), v6->native.size());
+  }
+  if (!has(kUnix)) return {};
+  const auto* named = find<NamedPeer>();
+  return named ? named->address : SocketAddress::unix_abstract({});
 }
 
 ConnectionCore::~ConnectionCore() = default;

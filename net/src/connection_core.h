@@ -30,7 +30,9 @@
 #include "send_queue.h"
 #include "stored_input.h"
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -151,6 +153,7 @@ class ConnectionCore final : public IoTarget, public Connection {
     kPiped = 1 << 24,          // what it sends comes from another one (pipe.h)
     kWriting = 1 << 25,        // a SendWriter has room in the send queue
     kMayBorrow = 1 << 26,      // the send queue has borrowed since its last own()
+    kUnix = 1 << 27,           // a Unix socket
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
@@ -176,9 +179,17 @@ class ConnectionCore final : public IoTarget, public Connection {
     std::error_code why;
     std::string detail;
     std::unique_ptr<ConnectionHandler> owned_handler;
-    SocketAddress peer_v6;
     std::uint64_t dropped_messages = 0;
     std::uint64_t dropped_bytes = 0;
+  };
+  // What does not fit where an IPv4 peer is kept: most peers on Unix sockets have no name.
+  struct PeerV6 final : ContextBase {
+    explicit PeerV6(const SocketAddress& peer);
+    std::array<std::byte, 28> native;
+  };
+  struct NamedPeer final : ContextBase {
+    explicit NamedPeer(const SocketAddress& peer) : ContextBase(&kKey<NamedPeer>), address(peer) {}
+    SocketAddress address;
   };
   // There while a timeout runs.
   struct Deadline final : ContextBase, TimerNode {
@@ -208,7 +219,8 @@ class ConnectionCore final : public IoTarget, public Connection {
   }
   Rare& rare() { return obtain<Rare>(); }
   static bool is_ours(const ContextBase& one) noexcept {
-    return one.key == &kKey<Rare> || one.key == &kKey<Deadline>;
+    return one.key == &kKey<Rare> || one.key == &kKey<Deadline> || one.key == &kKey<PeerV6> ||
+           one.key == &kKey<NamedPeer>;
   }
 
   [[gnu::flatten]] void handle_io(IoEvents events) override;
@@ -232,6 +244,8 @@ class ConnectionCore final : public IoTarget, public Connection {
   ConnectionCore* at(std::uint32_t number) const noexcept {
     return number == kNobody ? nullptr : &Slab<ConnectionCore>::of(*this).at(number);
   }
+  void keep_peer(const SocketAddress& peer);
+  SocketAddress peer() const noexcept;
   void enter_owner() noexcept;
   ConnectionOwner* leave_owner() noexcept;  // null if it had left before
 
@@ -345,7 +359,7 @@ class ConnectionCore final : public IoTarget, public Connection {
     std::uint32_t message_clock_ms_ = 0;
     int unacknowledged_;  // with kLingering: when the linger clock was looked at last
   };
-  std::uint32_t peer_v4_ = 0;  // a peer of another family is in Rare
+  std::uint32_t peer_v4_ = 0;  // a peer of another family: see keep_peer()
 };
 
 // Ten thousand of them shall wait in little memory (net/README.md counts it): what not every

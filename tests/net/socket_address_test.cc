@@ -2,7 +2,9 @@
 
 #include "support/random.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <sstream>
@@ -16,6 +18,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 namespace millrace::test {
 namespace {
@@ -163,6 +166,16 @@ TEST(SocketAddress, SaysWhatIsWrongWithAText) {
       {"[fe80::1%4294967296]:80", "no network interface '4294967296'"},
       {"[fe80::1%-1]:80", "no network interface '-1'"},
       {long_text("[fe80::1%", 300, "]:80"), "no network interface"},
+      {"unix:", "the path is missing"},
+      {"UNIX:/x", "port '/x' is not a number"},
+      {"unix:/a" + nul + "b", "holds a NUL"},
+      {"unix:/a\\00b", "holds a NUL"},
+      {"unix:\\", "a backslash stands before two hexadecimal digits"},
+      {"unix:\\4", "a backslash stands before two hexadecimal digits"},
+      {"unix:@\\4g", "a backslash stands before two hexadecimal digits"},
+      {"unix:@\\-1", "a backslash stands before two hexadecimal digits"},
+      {long_text("unix:/", 107, ""), "of a Unix socket is longer than 107 bytes"},
+      {long_text("unix:@", 108, ""), "of a Unix socket is longer than 107 bytes"},
   };
   for (const auto& [text, why] : cases) {
     std::string said = "nothing";
@@ -210,6 +223,77 @@ TEST(SocketAddress, ChangesThePortOfACopyOnly) {
   }
 }
 
+TEST(SocketAddress, ReadsThePathOfAUnixSocket) {
+  for (const char* path : {"/run/x.sock", "x", "./a b:c", "a@b", "unix:"}) {
+    const SocketAddress a = SocketAddress::parse(std::string("unix:") + path);
+    EXPECT_EQ(a.family(), Family::unix_domain);
+    EXPECT_EQ(a.path(), path);
+    EXPECT_EQ(a.abstract_name(), "");
+    EXPECT_EQ(a.port(), 0);
+    EXPECT_EQ(a.with_port(80), a);
+    EXPECT_EQ(a.host(), path);
+    EXPECT_EQ(a.to_string(), std::string("unix:") + path);
+    EXPECT_EQ(a, SocketAddress::unix_path(path));
+  }
+}
+
+TEST(SocketAddress, ReadsTheAbstractNameOfAUnixSocket) {
+  const SocketAddress a = SocketAddress::parse("unix:@broker");
+  EXPECT_EQ(a.family(), Family::unix_domain);
+  EXPECT_EQ(a.abstract_name(), "broker");
+  EXPECT_EQ(a.path(), "");
+  EXPECT_EQ(a.to_string(), "unix:@broker");
+  EXPECT_EQ(a, SocketAddress::unix_abstract("broker"));
+  EXPECT_NE(a, SocketAddress::unix_path("broker"));
+  EXPECT_NE(a, SocketAddress::unix_abstract(std::string("broker\0", 7)));
+}
+
+TEST(SocketAddress, AUnixSocketWithoutANameHasOneThatSaysSo) {
+  const SocketAddress a = SocketAddress::parse("unix:@");
+  EXPECT_EQ(a.family(), Family::unix_domain);
+  EXPECT_EQ(a.path(), "");
+  EXPECT_EQ(a.abstract_name(), "");
+  EXPECT_EQ(a.native_size(), sizeof(sa_family_t));
+  EXPECT_EQ(a.to_string(), "unix:@");
+  EXPECT_EQ(a, SocketAddress::unix_abstract({}));
+  EXPECT_NE(a, SocketAddress());
+}
+
+TEST(SocketAddress, WritesBytesThatCannotBeSeenAsHexadecimalDigits) {
+  const std::string name("a\0b\n\\\x7f", 6);
+  const SocketAddress a = SocketAddress::unix_abstract(name);
+  EXPECT_EQ(a.abstract_name(), name);
+  EXPECT_EQ(a.to_string(), "unix:@a\\00b\\0a\\5c\\7f");
+  EXPECT_EQ(SocketAddress::parse(a.to_string()), a);
+  EXPECT_EQ(SocketAddress::parse("unix:@\\2F").abstract_name(), "/");
+  const SocketAddress b = SocketAddress::unix_path("@x\n@");
+  EXPECT_EQ(b.to_string(), "unix:\\40x\\0a@") << "or it would be read as an abstract name";
+  EXPECT_EQ(SocketAddress::parse(b.to_string()), b);
+}
+
+TEST(SocketAddress, RefusesANameOfAUnixSocketThatItWouldHaveToChange) {
+  const auto refusal = [](auto&& make) -> std::string {
+    try {
+      make();
+    } catch (const std::system_error& e) {
+      return e.what();
+    }
+    return "nothing thrown";
+  };
+  const std::string fits(107, 'x');
+  EXPECT_EQ(SocketAddress::unix_path(fits).path(), fits);
+  EXPECT_EQ(SocketAddress::unix_abstract(fits).abstract_name(), fits);
+  EXPECT_EQ(refusal([&] { SocketAddress::unix_path(fits + "y"); }),
+            "path '" + fits + "y' of a Unix socket is longer than 107 bytes: File name too long");
+  EXPECT_EQ(refusal([&] { SocketAddress::unix_abstract(fits + "y"); }),
+            "abstract name '" + fits +
+                "y' of a Unix socket is longer than 107 bytes: File name too long");
+  EXPECT_EQ(refusal([] { SocketAddress::unix_path(""); }),
+            "path '' of a Unix socket is empty: Invalid argument");
+  EXPECT_EQ(refusal([] { SocketAddress::unix_path(std::string_view("a\0b", 3)); }),
+            "path 'a\\00b' of a Unix socket holds a NUL: Invalid argument");
+}
+
 TEST(SocketAddress, IsWrittenToAStreamAsItIsParsed) {
   std::ostringstream out;
   out << SocketAddress::loopback(80) << ' ' << SocketAddress::any_v6(1) << ' ' << SocketAddress();
@@ -232,6 +316,45 @@ TEST(SocketAddress, IsWhatTheKernelTakesAndGives) {
   }
 }
 
+TEST(SocketAddress, AUnixNameIsWhatTheKernelTakesAndGives) {
+  const std::string directory = ::testing::TempDir() + "millrace_address";
+  const std::string path = directory + std::to_string(::getpid());
+  for (const SocketAddress& a :
+       {SocketAddress::unix_path(path), SocketAddress::unix_abstract(path),
+        SocketAddress::unix_abstract(std::string("\0a\0", 3) + std::to_string(::getpid()))}) {
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT_GE(fd, 0);
+    ASSERT_EQ(::bind(fd, a.native(), a.native_size()), 0) << std::strerror(errno);
+    unsigned char native[SocketAddress::kNativeBytes];
+    socklen_t size = sizeof native;
+    ASSERT_EQ(::getsockname(fd, reinterpret_cast<sockaddr*>(native), &size), 0);
+    EXPECT_EQ(SocketAddress::from_native(native, size), a);
+    ::close(fd);
+  }
+  ::unlink(path.c_str());
+}
+
+TEST(SocketAddress, TakesAPathWithWhateverLiesBehindItsNul) {
+  sockaddr_un native;
+  std::memset(&native, 0xee, sizeof native);
+  native.sun_family = AF_UNIX;
+  std::strcpy(native.sun_path, "/x");
+  const SocketAddress expected = SocketAddress::unix_path("/x");
+  EXPECT_EQ(SocketAddress::from_native(&native, sizeof native), expected);
+  EXPECT_EQ(SocketAddress::from_native(&native, offsetof(sockaddr_un, sun_path) + 2), expected);
+  EXPECT_EQ(SocketAddress::from_native(expected.native(), expected.native_size()), expected);
+}
+
+TEST(SocketAddress, APathThatFillsAllOfItsRoomNeedsNoNul) {
+  // The kernel says one byte more than it had room for.
+  sockaddr_un native{};
+  native.sun_family = AF_UNIX;
+  std::memset(native.sun_path, 'x', sizeof native.sun_path);
+  const SocketAddress a = SocketAddress::from_native(&native, sizeof native + 1);
+  EXPECT_EQ(a.path(), std::string(108, 'x'));
+  EXPECT_EQ(SocketAddress::from_native(a.native(), a.native_size()), a);
+}
+
 TEST(SocketAddress, IgnoresWhatIsNoPartOfAnAddress) {
   sockaddr_in v4{};
   v4.sin_family = AF_INET;
@@ -248,9 +371,9 @@ TEST(SocketAddress, IgnoresWhatIsNoPartOfAnAddress) {
 }
 
 TEST(SocketAddress, OfWhatItDoesNotKnowIsOfNoFamily) {
-  sockaddr_un path{};
-  path.sun_family = AF_UNIX;
-  EXPECT_EQ(SocketAddress::from_native(&path, sizeof path), SocketAddress());
+  sockaddr_storage other{};
+  other.ss_family = AF_NETLINK;
+  EXPECT_EQ(SocketAddress::from_native(&other, sizeof other), SocketAddress());
   const SocketAddress known = SocketAddress::loopback_v6(80);
   for (std::size_t size = 0; size < known.native_size(); ++size) {
     EXPECT_EQ(SocketAddress::from_native(known.native(), size), SocketAddress()) << size;
@@ -259,9 +382,22 @@ TEST(SocketAddress, OfWhatItDoesNotKnowIsOfNoFamily) {
 }
 
 TEST(SocketAddress, ComparesFamilyAddressPortAndScope) {
-  const char* texts[] = {"1.2.3.4:5", "1.2.3.4:6", "1.2.3.5:5",         "[::1]:5",
-                         "[::1]:6",   "[::2]:5",   "[fe80::1]:5",       "[fe80::1%lo]:5",
-                         "0.0.0.0:0", "[::]:0",    "[::ffff:1.2.3.4]:5"};
+  const char* texts[] = {"1.2.3.4:5",
+                         "1.2.3.4:6",
+                         "1.2.3.5:5",
+                         "[::1]:5",
+                         "[::1]:6",
+                         "[::2]:5",
+                         "[fe80::1]:5",
+                         "[fe80::1%lo]:5",
+                         "0.0.0.0:0",
+                         "[::]:0",
+                         "[::ffff:1.2.3.4]:5",
+                         "unix:/a",
+                         "unix:/ab",
+                         "unix:@/a",
+                         "unix:@",
+                         "unix:a"};
   std::vector<SocketAddress> all{SocketAddress()};
   for (const char* text : texts) all.push_back(SocketAddress::parse(text));
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -272,6 +408,12 @@ TEST(SocketAddress, ComparesFamilyAddressPortAndScope) {
 }
 
 SocketAddress random_address(Random& random) {
+  if (random.one_in(4)) {
+    std::string name = random.bytes(1 + random.below(107));
+    if (random.one_in(2)) return SocketAddress::unix_abstract(name);
+    std::replace(name.begin(), name.end(), '\0', '@');
+    return SocketAddress::unix_path(name);
+  }
   if (random.one_in(2)) {
     return SocketAddress::ipv4(static_cast<std::uint32_t>(random.bits()),
                                static_cast<std::uint16_t>(random.bits()));
@@ -322,7 +464,7 @@ TEST(SocketAddress, RandomGarbageIsRefused) {
 }
 
 TEST(SocketAddress, WhatLooksLikeAnAddressIsRefusedOrMeansWhatItSays) {
-  const std::string letters = "0123456789abcdefF:.[]%- lo";
+  const std::string letters = "0123456789abcdefF:.[]%- lounix:@\\/";
   Random random(3);
   for (int i = 0; i < 50'000; ++i) {
     std::string text;
