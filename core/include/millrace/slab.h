@@ -13,45 +13,14 @@
 #pragma once
 
 #include <millrace/check.h>
+#include <millrace/slab_memory.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <new>
 #include <utility>
-#include <vector>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define MILLRACE_HAS_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MILLRACE_HAS_ASAN 1
-#endif
-#endif
-#ifdef MILLRACE_HAS_ASAN
-#include <sanitizer/asan_interface.h>
-#endif
 
 namespace millrace {
-
-class EventLoop;
-
-// Lies at the start of each piece of memory from which a Slab cuts its objects, and holds what is
-// the same for all of them: an object finds it by its own address.
-struct SlabChunk {
-  static constexpr std::size_t kBytes = 16 * 1024;  // where they begin is a multiple of it
-
-  EventLoop* loop = nullptr;  // of IoTargets: the loop they belong to
-  void* slab;
-  std::uint32_t first;  // the number of its first object
-
-  // Precondition: the object lies in a Slab, and is not the part of one behind its first 16 KiB.
-  static SlabChunk& of(const void* object) noexcept {
-    const auto at = reinterpret_cast<std::uintptr_t>(object);
-    return *reinterpret_cast<SlabChunk*>(at - at % kBytes);
-  }
-};
 
 // Lies directly in front of each object of a Slab.
 struct Slot {
@@ -67,7 +36,8 @@ class Slab {
   explicit Slab(std::uint64_t& next_id) : next_id_(next_id) {}
   ~Slab() {
     MILLRACE_DCHECK(live_ == 0, "objects outlived their loop");
-    for (SlabChunk* chunk : chunks_) set_poison(cells_of(*chunk), sizeof(Cell) * kCells, false);
+    for (SlabChunk* chunk : memory_.chunks())
+      poison_memory(cells_of(*chunk), sizeof(Cell) * kCells, false);
   }
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
@@ -76,7 +46,7 @@ class Slab {
   template <class... Args>
   T* make(Args&&... args) {
     Cell* cell = take_cell();
-    set_poison(cell, sizeof(Cell), false);
+    poison_memory(cell, sizeof(Cell), false);
     cell->slot.id = next_id_++;  // first: the constructor may already want to be referred to
     try {
       T* made = ::new (cell->slot.object()) T(std::forward<Args>(args)...);
@@ -104,7 +74,8 @@ class Slab {
     return chunk.first + static_cast<std::uint32_t>(static_cast<std::size_t>(cell) / sizeof(Cell));
   }
   T& at(std::uint32_t number) const noexcept {
-    return *static_cast<T*>(cells_of(*chunks_[number / kCells])[number % kCells].slot.object());
+    return *static_cast<T*>(
+        cells_of(*memory_.chunks()[number / kCells])[number % kCells].slot.object());
   }
   static Slab& of(const T& object) noexcept {
     return *static_cast<Slab*>(SlabChunk::of(&object).slab);
@@ -114,9 +85,9 @@ class Slab {
   // Visits every living object; the visitor must not make or destroy any.
   template <class Visit>
   void for_each(Visit&& visit) {
-    for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+    for (std::size_t chunk = 0; chunk < memory_.chunks().size(); ++chunk) {
       for (std::size_t i = 0; i < carved(chunk); ++i) {
-        Slot& slot = cells_of(*chunks_[chunk])[i].slot;
+        Slot& slot = cells_of(*memory_.chunks()[chunk])[i].slot;
         if (slot.id != 0) visit(*static_cast<T*>(slot.object()));
       }
     }
@@ -137,74 +108,36 @@ class Slab {
   static constexpr std::size_t kChunkBytes =
       (sizeof(SlabChunk) + sizeof(Cell) * kCells + SlabChunk::kBytes - 1) / SlabChunk::kBytes *
       SlabChunk::kBytes;
-  // Memory is taken for several chunks at a time, because the first one of them must be aligned and
-  // malloc touches a page in front of it; for more and more, so that a slab of ten objects does not
-  // ask for thousands.
-  static constexpr std::size_t kFirstRegionChunks = 4;
-  static constexpr std::size_t kMostRegionChunks = 64;
   static_assert(alignof(Cell) <= alignof(SlabChunk), "the cells must lie directly behind");
-
-  struct Free {
-    void operator()(std::byte* region) const noexcept { ::operator delete(region); }
-  };
 
   static Cell* cells_of(SlabChunk& chunk) noexcept { return reinterpret_cast<Cell*>(&chunk + 1); }
   // Of the chunk with this number; those behind have never been touched, and cost no memory yet.
   std::size_t carved(std::size_t chunk) const noexcept {
-    return chunk + 1 < chunks_.size() ? kCells : carved_;
+    return chunk + 1 < memory_.chunks().size() ? kCells : carved_;
   }
 
   Cell* take_cell() {
     if (free_) return std::exchange(free_, free_->next_free);
-    if (chunks_.empty() || carved_ == kCells) add_chunk();
-    return &cells_of(*chunks_.back())[carved_++];
+    if (memory_.chunks().empty() || carved_ == kCells) add_chunk();
+    return &cells_of(*memory_.chunks().back())[carved_++];
   }
 
   void add_chunk() {
-    if (region_chunks_ == 0) add_region();
-    std::byte* begin = regions_.back().get();
-    begin += -reinterpret_cast<std::uintptr_t>(begin) % SlabChunk::kBytes;
-    auto* chunk = ::new (begin + (region_size_ - region_chunks_) * kChunkBytes) SlabChunk;
-    chunk->slab = this;
-    chunk->first = static_cast<std::uint32_t>(chunks_.size() * kCells);
-    chunks_.push_back(chunk);
-    --region_chunks_;
+    SlabChunk& chunk = memory_.add_chunk();
+    chunk.slab = this;
+    chunk.first = static_cast<std::uint32_t>((memory_.chunks().size() - 1) * kCells);
     carved_ = 0;
-    set_poison(cells_of(*chunk), sizeof(Cell) * kCells, true);
-  }
-
-  void add_region() {
-    const std::size_t size =
-        regions_.empty() ? kFirstRegionChunks : std::min(region_size_ * 4, kMostRegionChunks);
-    const std::size_t bytes = (size * kChunkBytes) + SlabChunk::kBytes;
-    void* memory = ::operator new(bytes);
-    std::unique_ptr<std::byte, Free> region(static_cast<std::byte*>(memory));
-    regions_.push_back(std::move(region));
-    region_size_ = region_chunks_ = size;
+    poison_memory(cells_of(chunk), sizeof(Cell) * kCells, true);
   }
 
   void put_back(Cell* cell) noexcept {
     cell->slot.id = 0;
     cell->next_free = std::exchange(free_, cell);
     // The slot and the free link stay readable; the rest is dead to everybody.
-    set_poison(&cell->next_free + 1, sizeof(Cell) - sizeof(Slot) - sizeof(Cell*), true);
+    poison_memory(&cell->next_free + 1, sizeof(Cell) - sizeof(Slot) - sizeof(Cell*), true);
   }
 
-  static void set_poison([[maybe_unused]] void* at, [[maybe_unused]] std::size_t bytes,
-                         [[maybe_unused]] bool poisoned) noexcept {
-#ifdef MILLRACE_HAS_ASAN
-    if (poisoned) {
-      __asan_poison_memory_region(at, bytes);
-    } else {
-      __asan_unpoison_memory_region(at, bytes);
-    }
-#endif
-  }
-
-  std::vector<std::unique_ptr<std::byte, Free>> regions_;
-  std::size_t region_size_ = 0;    // of the last one, in chunks
-  std::size_t region_chunks_ = 0;  // of them left
-  std::vector<SlabChunk*> chunks_;
+  SlabMemory memory_{kChunkBytes};
   std::size_t carved_ = 0;  // cells of the last chunk
   Cell* free_ = nullptr;
   std::size_t live_ = 0;
