@@ -47,6 +47,7 @@ void LoopCore::reinit_after_fork() {
     slab->for_each(
         [](IoTarget& target, void* self) {
           if (!target.registered_) return;
+          target.handle_reinit();
           auto& poller = static_cast<LoopCore*>(self)->poller_;
           const int e = poller.add(target.fd_, target.interest_, Slot::of(&target));
           if (e) throw_system_error(e, fmt::format("epoll_ctl add {}", target.fd_));

@@ -8,7 +8,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -45,14 +44,20 @@ inline int timerfd_create(clockid_t clock, int flags) {
 inline int timerfd_settime(int fd, int flags, const itimerspec* to) {
   return ::timerfd_settime(fd, flags, to, nullptr);
 }
-inline int signalfd(int fd, const sigset_t* mask, int flags) {
-  return ::signalfd(fd, mask, flags);
+inline int dup3(int from, int to, int flags) {
+  return ::dup3(from, to, flags);
 }
 inline int pthread_sigmask(int how, const sigset_t* set, sigset_t* old) {
   return ::pthread_sigmask(how, set, old);
 }
-inline int sigtimedwait(const sigset_t* set, const timespec* timeout) {
-  return ::sigtimedwait(set, nullptr, timeout);
+inline int sigaction(int number, const struct sigaction* to, struct sigaction* old) {
+  return ::sigaction(number, to, old);
+}
+inline int raise(int number) {
+  return ::raise(number);
+}
+inline int getpid() {
+  return ::getpid();
 }
 inline int clock_gettime(clockid_t id, timespec* to) {
   return ::clock_gettime(id, to);

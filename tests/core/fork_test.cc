@@ -8,6 +8,7 @@
 #include "support/process.h"
 #include "support/socket_pair.h"
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <functional>
@@ -15,6 +16,8 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <poll.h>
 #include <sys/wait.h>
@@ -121,6 +124,101 @@ TEST_F(ForkTest, AChildThatDestroysItsSignalWatchersDoesNotMakeTheParentDeaf) {
   EXPECT_TRUE(run_until(*ours, [&] { return ones == 1 && twos == 1; }));
   two.reset();
   one.reset();
+}
+
+TEST_F(ForkTest, AChildThatHasNotTakenTheLoopOverDiesOfASignalAsItWouldWithoutWatchers) {
+  int calls = 0;
+  std::optional<SignalWatcher> watcher;
+  watcher.emplace(*ours, std::initializer_list<int>{SIGTERM}, [&](int) { ++calls; });
+  for (const bool destroys : {false, true}) {
+    const pid_t child = start_child([&] {
+      if (destroys) watcher.reset();
+      ::raise(SIGTERM);
+      return true;
+    });
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) << status;
+  }
+  ours->run_once(0ms);
+  EXPECT_EQ(calls, 0) << "a signal to the child was told to the parent";
+  ::raise(SIGTERM);
+  EXPECT_TRUE(run_until(*ours, [&] { return calls == 1; }));
+  watcher.reset();
+}
+
+TEST_F(ForkTest, AfterReinitEachProcessHearsItsOwnSignalsOnly) {
+  SocketPair from_child, to_child;
+  int ones = 0;
+  std::optional<SignalWatcher> watcher;
+  watcher.emplace(*ours, std::initializer_list<int>{SIGUSR1}, [&](int) { ++ones; });
+  ::raise(SIGUSR1);  // waits in both
+  const pid_t child = start_child([&] {
+    ours->reinit_after_fork();
+    ours->run_once(0ms);
+    if (ones != 0) return false;  // it was the parent's
+    int twos = 0;
+    std::optional<SignalWatcher> two;
+    two.emplace(*ours, std::initializer_list<int>{SIGUSR2, SIGUSR1},
+                [&](int n) { twos += n == SIGUSR2; });
+    from_child.send("r");
+    if (!run_until(*ours, [&] { return ones == 1 && twos == 1; })) return false;
+    two.reset();
+    watcher.reset();
+    return true;
+  });
+  EXPECT_TRUE(run_until(*ours, [&] { return ones == 1; }));
+  ASSERT_TRUE(run_until(*ours, [&] { return from_child.receive() == "r"; }));
+  ::kill(child, SIGUSR1);
+  ::kill(child, SIGUSR2);
+  EXPECT_TRUE(succeeded(child));
+  ours->run_once(0ms);
+  EXPECT_EQ(ones, 1) << "what the child was told";
+  ::raise(SIGUSR1);
+  EXPECT_TRUE(run_until(*ours, [&] { return ones == 2; }));
+  watcher.reset();
+}
+
+TEST_F(ForkTest, AChildWatchesSignalsWithALoopOfItsOwn) {
+  int parents = 0;
+  std::optional<SignalWatcher> watcher;
+  watcher.emplace(*ours, std::initializer_list<int>{SIGUSR1, SIGUSR2}, [&](int) { ++parents; });
+  EXPECT_TRUE(in_child([&] {
+    EventLoop fresh;
+    int calls = 0;
+    std::optional<SignalWatcher> own;
+    own.emplace(fresh, std::initializer_list<int>{SIGUSR1}, [&](int) { ++calls; });
+    ::raise(SIGUSR1);
+    return run_until(fresh, [&] { return calls == 1; }) && parents == 0;
+  }));
+  ours->run_once(0ms);
+  EXPECT_EQ(parents, 0);
+  watcher.reset();
+}
+
+// Threads that take the lock of the process's signals all the time, while this one forks.
+TEST_F(ForkTest, AForkBesideThreadsWithSignalWatchersLeavesThemUsable) {
+  std::atomic<bool> going{true};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&] {
+      while (going) {
+        EventLoop own;
+        const SignalWatcher watcher(own, {SIGUSR1}, [](int) {});
+      }
+    });
+  }
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_TRUE(in_child([&] {
+      EventLoop fresh;
+      int calls = 0;
+      const SignalWatcher watcher(fresh, {SIGUSR2}, [&](int) { ++calls; });
+      ::raise(SIGUSR2);
+      return run_until(fresh, [&] { return calls == 1; });
+    }));
+  }
+  going = false;
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_F(ForkTest, AChildThatRunsTheLoopAsItIsIsRefused) {

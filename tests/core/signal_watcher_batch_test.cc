@@ -158,56 +158,117 @@ TEST_F(SignalWatcherBatchTest, OneThatRaisesItsOwnSignalLeavesTurnsToTheOthers) 
   EXPECT_TRUE(run_until([&] { return calls == kTimes; }));
 }
 
-// One loop after the other in each of some threads, each with a watcher that waits for one signal,
-// sent to its thread by another.
+// Loops with watchers come and go in some threads while signals arrive.
 TEST_F(SignalWatcherBatchTest, LoopsInManyThreadsCountTheirSignalsExactly) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 50;
-  struct Worker {
-    std::atomic<int> ready{0};  // rounds in which the watcher was there
-    std::atomic<int> counted{0};
-    std::thread thread;
-  };
-  Worker workers[kThreads];
-  for (Worker& worker : workers) {
-    worker.thread = std::thread([&worker] {
-      for (int round = 1; round <= kRounds; ++round) {
+  std::atomic<int> ready{0};
+  std::atomic<int> counted{0};
+  std::atomic<int> storm{0};  // of the other signal: any number
+  std::atomic<int> round{0};
+  std::vector<std::thread> workers;
+  for (int i = 0; i < kThreads; ++i) {
+    workers.emplace_back([&] {
+      for (int now = 1; now <= kRounds; ++now) {
         EventLoop own;
+        const SignalWatcher other(own, {SIGRTMIN}, [&](int) { ++storm; });
         const SignalWatcher watcher(own, {SIGUSR1}, [&](int) {
-          ++worker.counted;
+          ++counted;
           own.stop();
         });
-        worker.ready = round;
-        worker.ready.notify_one();
+        ++ready;
+        ready.notify_all();
         own.run();
+        round.wait(now - 1);  // as long as not all have counted it, nobody watches again
       }
     });
   }
-  for (int round = 1; round <= kRounds; ++round) {
-    for (Worker& worker : workers) {
-      worker.ready.wait(round - 1);
-      ::pthread_kill(worker.thread.native_handle(), SIGUSR1);
-    }
+  int kept = 0;
+  const SignalWatcher keeper(loop(), {SIGUSR1, SIGRTMIN}, [&](int n) { kept += n == SIGRTMIN; });
+  for (int now = 1; now <= kRounds; ++now) {
+    for (int seen = ready; seen < now * kThreads; seen = ready) ready.wait(seen);
+    ::sigqueue(::getpid(), SIGRTMIN, {});
+    ::kill(::getpid(), SIGUSR1);
+    for (int i = 0; i < 10; ++i) ::sigqueue(::getpid(), SIGRTMIN, {});
+    EXPECT_TRUE(run_until([&] { return counted == now * kThreads; }));
+    round = now;
+    round.notify_all();
   }
-  for (Worker& worker : workers) {
-    worker.thread.join();
-    EXPECT_EQ(worker.counted, kRounds);
+  for (std::thread& worker : workers) worker.join();
+  EXPECT_EQ(counted, kRounds * kThreads);
+  EXPECT_TRUE(run_until([&] { return kept == kRounds * 11; }));
+}
+
+TEST_F(SignalWatcherBatchTest, EveryWatcherOfEveryLoopIsCalledForEachSignalInItsLoopsThread) {
+  constexpr int kLoops = 3;
+  constexpr int kWatchers = 3;
+  constexpr int kSignals = 200;
+  std::atomic<int> ready{0};
+  std::atomic<int> done{0};
+  std::atomic<bool> churning{true};
+  int counts[kLoops][kWatchers] = {};
+  std::vector<std::thread> threads;
+  for (auto& own_counts : counts) {
+    threads.emplace_back([&] {
+      EventLoop own;
+      std::vector<SignalWatcher> watchers;
+      for (int& count : own_counts) {
+        watchers.emplace_back(own, Signals{SIGRTMIN}, [&](int) {
+          EXPECT_TRUE(own.in_loop_thread());
+          ++count;
+          if (own_counts[0] == kSignals && &count == &own_counts[kWatchers - 1]) own.stop();
+        });
+      }
+      ++ready;
+      ready.notify_all();
+      own.run();
+      ++done;
+    });
+  }
+  threads.emplace_back([&] {  // loops that come and go beside them
+    while (churning) {
+      EventLoop own;
+      const SignalWatcher one(own, {SIGRTMIN}, [](int) {});
+      const SignalWatcher two(own, {SIGRTMIN, SIGUSR1}, [](int) {});
+      own.run_once(0ms);
+    }
+  });
+  for (int seen = ready; seen < kLoops; seen = ready) ready.wait(seen);
+  for (int i = 0; i < kSignals; ++i) {
+    EXPECT_EQ(::sigqueue(::getpid(), SIGRTMIN, {}), 0);
+    if (i % 10 == 0) turns(1);
+  }
+  EXPECT_TRUE(run_until([&] { return done == kLoops; }));
+  churning = false;
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& own_counts : counts) {
+    for (const int count : own_counts) EXPECT_EQ(count, kSignals);
   }
 }
 
-// A thread that was started later inherits the mask, so that the signal reaches the loop.
-TEST_F(SignalWatcherBatchTest, ASignalForTheProcessReachesTheLoopThatWatchesIt) {
+TEST_F(SignalWatcherBatchTest, AThreadThatWasThereBeforeTheWatcherTakesNothingAway) {
   std::atomic<bool> done{false};
+  std::thread earlier([&] { done.wait(false); });
   int calls = 0;
   const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
-  std::thread other([&] { done.wait(false); });
   for (int i = 1; i <= 20; ++i) {
+    // To the process, and to the thread itself.
     ::kill(::getpid(), SIGUSR1);
-    EXPECT_TRUE(run_until([&] { return calls == i; }));
+    EXPECT_TRUE(run_until([&] { return calls == 2 * i - 1; }));
+    ::pthread_kill(earlier.native_handle(), SIGUSR1);
+    EXPECT_TRUE(run_until([&] { return calls == 2 * i; }));
   }
   done = true;
   done.notify_one();
-  other.join();
+  earlier.join();
+}
+
+TEST_F(SignalWatcherBatchTest, AProgramThatIsStartedMeanwhileTakesSignalsAsUsual) {
+  const SignalWatcher watcher(loop(), {SIGTERM}, [](int) { FAIL(); });
+  Program program({"/bin/sh", "-c", "kill -TERM $$; echo survived"});
+  EXPECT_EQ(program.read_line(), "");
+  EXPECT_EQ(program.wait(), 128 + SIGTERM);
+  turns(1);
 }
 
 }  // namespace

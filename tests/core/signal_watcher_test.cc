@@ -10,7 +10,9 @@
 #include <thread>
 #include <vector>
 
+#include <pthread.h>
 #include <sys/resource.h>
+#include <time.h>
 
 namespace millrace::test {
 namespace {
@@ -76,12 +78,79 @@ TEST_F(SignalWatcherTest, CountsSignalsThatTimersRaise) {
   EXPECT_EQ(once, 1);
 }
 
-TEST_F(SignalWatcherTest, SeveralPendingOnesOfAKindCountAsOne) {
-  int calls = 0;
-  const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
+TEST_F(SignalWatcherTest, EachDeliveryIsToldAndOfThoseThatArePendingTheKernelDeliversOne) {
+  std::optional<Blocked> blocked(SIGUSR1);
   for (int i = 0; i < 3; ++i) ::raise(SIGUSR1);
-  turns(3);
+  int calls = 0;
+  std::optional<SignalWatcher> watcher;
+  watcher.emplace(loop(), std::initializer_list<int>{SIGUSR1}, [&](int) { ++calls; });
+  turns(2);
   EXPECT_EQ(calls, 1);
+  for (int i = 0; i < 3; ++i) ::raise(SIGUSR1);
+  turns(2);
+  EXPECT_EQ(calls, 4);
+  watcher.reset();
+  blocked.reset();
+}
+
+TEST_F(SignalWatcherTest, SaysWhoSentIt) {
+  std::vector<SignalInfo> seen;
+  const SignalWatcher watcher(loop(), {SIGUSR1, SIGRTMIN},
+                              [&](const SignalInfo& info) { seen.push_back(info); });
+  ::kill(::getpid(), SIGUSR1);
+  ::sigqueue(::getpid(), SIGRTMIN, sigval{.sival_int = 42});
+  turns(2);
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0].number, SIGUSR1);
+  EXPECT_EQ(seen[0].code, SI_USER);
+  EXPECT_EQ(seen[1].number, SIGRTMIN);
+  EXPECT_EQ(seen[1].code, SI_QUEUE);
+  EXPECT_EQ(seen[1].value, 42);
+  for (const SignalInfo& info : seen) {
+    EXPECT_EQ(info.pid, ::getpid());
+    EXPECT_EQ(info.uid, ::getuid());
+  }
+}
+
+TEST_F(SignalWatcherTest, NamesNoSenderWhereThereIsNone) {
+  std::vector<SignalInfo> seen;
+  const SignalWatcher watcher(loop(), {SIGALRM},
+                              [&](const SignalInfo& info) { seen.push_back(info); });
+  sigevent event{};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = SIGALRM;
+  event.sigev_value.sival_int = 7;
+  timer_t timer;
+  ASSERT_EQ(::timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+  const itimerspec soon{{0, 0}, {0, 1}};
+  ::timer_settime(timer, 0, &soon, nullptr);
+  EXPECT_TRUE(run_until([&] { return !seen.empty(); }));
+  ::timer_delete(timer);
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0].code, SI_TIMER);
+  EXPECT_EQ(seen[0].pid, 0);
+  EXPECT_EQ(seen[0].uid, 0u);
+}
+
+TEST_F(SignalWatcherTest, AStormThatALoopSleepsThroughIsCountedExactly) {
+  constexpr int kTimes = 1000;
+  std::vector<int> values;
+  int ones = 0;
+  int twos = 0;
+  const SignalWatcher watcher(loop(), {SIGUSR1, SIGUSR2, SIGRTMIN}, [&](const SignalInfo& info) {
+    if (info.number == SIGRTMIN) values.push_back(info.value);
+    ones += info.number == SIGUSR1;
+    twos += info.number == SIGUSR2;
+  });
+  for (int i = 0; i < 10; ++i) ::sigqueue(::getpid(), SIGRTMIN, sigval{.sival_int = i});
+  for (int i = 0; i < kTimes; ++i) {
+    ::raise(SIGUSR1);
+    if (i % 2 == 0) ::raise(SIGUSR2);
+  }
+  EXPECT_TRUE(run_until([&] { return ones == kTimes && twos == kTimes / 2; }));
+  EXPECT_EQ(values, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9})) << "in their order";
+  EXPECT_EQ(ones, kTimes);
+  EXPECT_LE(run_for(20ms), 4u) << "then it rests";
 }
 
 TEST_F(SignalWatcherTest, ASignalNamedTwiceIsToldOnce) {
@@ -92,7 +161,7 @@ TEST_F(SignalWatcherTest, ASignalNamedTwiceIsToldOnce) {
     turns(2);
   }
   EXPECT_EQ(calls, 1);
-  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_TRUE(is_default(SIGUSR1));
 }
 
 TEST_F(SignalWatcherTest, MayWatchNothing) {
@@ -109,45 +178,103 @@ TEST_F(SignalWatcherTest, TakesASignalThatWasPendingBefore) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST_F(SignalWatcherTest, BlocksItsSignalsAsLongAsAWatcherWantsThem) {
+TEST_F(SignalWatcherTest, AHandlerIsThereAsLongAsAWatcherWantsIt) {
   std::optional<SignalWatcher> first;
   std::optional<SignalWatcher> second;
   const auto nothing = [](int) {};
-  EXPECT_FALSE(is_blocked(SIGUSR1));
   first.emplace(loop(), std::initializer_list<int>{SIGUSR1, SIGUSR2}, nothing);
-  EXPECT_TRUE(is_blocked(SIGUSR1));
-  EXPECT_TRUE(is_blocked(SIGUSR2));
+  EXPECT_FALSE(is_default(SIGUSR1));
+  EXPECT_FALSE(is_default(SIGUSR2));
   second.emplace(loop(), std::initializer_list<int>{SIGUSR1}, nothing);
   first.reset();
-  EXPECT_TRUE(is_blocked(SIGUSR1)) << "the second still wants it";
-  EXPECT_FALSE(is_blocked(SIGUSR2));
+  EXPECT_FALSE(is_default(SIGUSR1)) << "the second still wants it";
+  EXPECT_TRUE(is_default(SIGUSR2));
   second.reset();
-  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_TRUE(is_default(SIGUSR1));
+}
+
+TEST_F(SignalWatcherTest, WhatTheProcessDidBeforeItDoesAfterwards) {
+  static int handled;
+  handled = 0;
+  ::signal(SIGUSR1, [](int) { ++handled; });
+  ::signal(SIGUSR2, SIG_IGN);
+  {
+    int calls = 0;
+    const SignalWatcher watcher(loop(), {SIGUSR1, SIGUSR2}, [&](int) { ++calls; });
+    ::raise(SIGUSR1);
+    ::raise(SIGUSR2);
+    turns(2);
+    EXPECT_EQ(calls, 2);
+    EXPECT_EQ(handled, 0);
+  }
+  ::raise(SIGUSR1);
+  ::raise(SIGUSR2);
+  EXPECT_EQ(handled, 1);
+  ::signal(SIGUSR1, SIG_DFL);
+  ::signal(SIGUSR2, SIG_DFL);
+}
+
+TEST_F(SignalWatcherTest, AHandlerThatSomebodyElseHasPutThereMeanwhileStays) {
+  static int handled;
+  handled = 0;
+  {
+    const SignalWatcher watcher(loop(), {SIGUSR1}, [](int) { FAIL(); });
+    ::signal(SIGUSR1, [](int) { ++handled; });
+  }
+  ::raise(SIGUSR1);
+  EXPECT_EQ(handled, 1);
+  ::signal(SIGUSR1, SIG_DFL);
 }
 
 TEST_F(SignalWatcherTest, TwoLoopsOfOneThreadMayWatchOneSignal) {
   EventLoop other;
-  int calls = 0;
+  int first_calls = 0;
+  int second_calls = 0;
   std::optional<SignalWatcher> first;
   std::optional<SignalWatcher> second;
-  first.emplace(loop(), std::initializer_list<int>{SIGUSR1}, [](int) {});
-  second.emplace(other, std::initializer_list<int>{SIGUSR1}, [&](int) { ++calls; });
+  first.emplace(loop(), std::initializer_list<int>{SIGUSR1}, [&](int) { ++first_calls; });
+  second.emplace(other, std::initializer_list<int>{SIGUSR1}, [&](int) { ++second_calls; });
+  for (int i = 0; i < 3; ++i) ::raise(SIGUSR1);
+  turns(2);
+  other.run_once(0ms);
+  EXPECT_EQ(first_calls, 3);
+  EXPECT_EQ(second_calls, 3);
   first.reset();
-  ASSERT_TRUE(is_blocked(SIGUSR1)) << "the second still wants it";
+  ASSERT_FALSE(is_default(SIGUSR1)) << "the second still wants it";
   ::raise(SIGUSR1);
   other.run_once(0ms);
-  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(second_calls, 4);
   second.reset();
-  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_TRUE(is_default(SIGUSR1));
 }
 
-TEST_F(SignalWatcherTest, LeavesASignalBlockedThatWasBlockedBefore) {
+TEST_F(SignalWatcherTest, ASignalThatWasBlockedIsLetThroughAndThenBlockedAgain) {
   const Blocked blocked(SIGUSR1);
   {
     const SignalWatcher watcher(loop(), {SIGUSR1, SIGUSR2}, [](int) {});
+    EXPECT_FALSE(is_blocked(SIGUSR1));
   }
   EXPECT_TRUE(is_blocked(SIGUSR1));
   EXPECT_FALSE(is_blocked(SIGUSR2));
+}
+
+TEST_F(SignalWatcherTest, ACallOfTheProgramThatASignalInterruptsIsRestarted) {
+  int calls = 0;
+  const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  const pthread_t reader = ::pthread_self();
+  std::thread writer([&] {
+    ::pthread_kill(reader, SIGUSR1);
+    ASSERT_EQ(::write(pipe[1], "x", 1), 1);
+  });
+  char byte = 0;
+  EXPECT_EQ(::read(pipe[0], &byte, 1), 1);
+  writer.join();
+  turns(2);
+  EXPECT_EQ(calls, 1);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
 }
 
 TEST_F(SignalWatcherTest, OneThatIsPendingWhenTheLastWatcherGoesDoesNoHarm) {
@@ -155,7 +282,7 @@ TEST_F(SignalWatcherTest, OneThatIsPendingWhenTheLastWatcherGoesDoesNoHarm) {
     const SignalWatcher watcher(loop(), {SIGUSR1}, [](int) { FAIL(); });
     ::raise(SIGUSR1);
   }
-  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_TRUE(is_default(SIGUSR1));
   EXPECT_FALSE(is_pending(SIGUSR1));
   turns(1);
 }
@@ -166,8 +293,25 @@ TEST_F(SignalWatcherTest, OneThatIsPendingForTheProcessDoesNoHarmEither) {
     const SignalWatcher watcher(loop(), {SIGUSR1}, [](int) { FAIL(); });
     ::kill(::getpid(), SIGUSR1);
   }
-  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_TRUE(is_default(SIGUSR1));
   turns(1);
+}
+
+TEST_F(SignalWatcherTest, WhatWaitsIsForgottenWithTheLastWhoWantsIt) {
+  int calls = 0;
+  const SignalWatcher other(loop(), {SIGUSR2}, [&](int) { ++calls; });
+  std::optional<SignalWatcher> watcher;
+  const auto watch = [&] {
+    watcher.emplace(loop(), std::initializer_list<int>{SIGUSR1}, [&](int) { FAIL(); });
+  };
+  watch();
+  for (int i = 0; i < 100; ++i) ::raise(SIGUSR1);
+  ::raise(SIGUSR2);
+  for (int i = 0; i < 100; ++i) ::raise(SIGUSR1);
+  watcher.reset();
+  watch();
+  turns(3);
+  EXPECT_EQ(calls, 1);
 }
 
 TEST_F(SignalWatcherTest, WatchesAgainAfterAllWatchersWereGone) {
@@ -189,8 +333,8 @@ TEST_F(SignalWatcherTest, TakesARealTimeSignal) {
   EXPECT_EQ(calls, 2);
 }
 
-TEST_F(SignalWatcherTest, RefusesWhatIsNoSignalOrCannotBeCaught) {
-  for (const int number : {0, -1, 65, 999, SIGKILL, SIGSTOP}) {
+TEST_F(SignalWatcherTest, RefusesWhatIsNoSignalOrCannotBeCaughtOrIsAFault) {
+  for (const int number : {0, -1, 32, 65, 999, SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
     try {
       const SignalWatcher watcher(loop(), {SIGUSR1, number}, [](int) {});
       ADD_FAILURE() << number << " was accepted";
@@ -199,7 +343,7 @@ TEST_F(SignalWatcherTest, RefusesWhatIsNoSignalOrCannotBeCaught) {
       EXPECT_NE(std::string(e.what()).find("signal " + std::to_string(number)), std::string::npos)
           << e.what();
     }
-    EXPECT_FALSE(is_blocked(SIGUSR1)) << "nothing is left of a watcher that was refused";
+    EXPECT_TRUE(is_default(SIGUSR1)) << "nothing is left of a watcher that was refused";
   }
 }
 
@@ -217,7 +361,7 @@ TEST_F(SignalWatcherTest, LeavesNothingBehindWhenTheProcessIsOutOfDescriptors) {
   }
   ::setrlimit(RLIMIT_NOFILE, &before);
   EXPECT_EQ(why, std::errc::too_many_files_open);
-  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_TRUE(is_default(SIGUSR1));
   EXPECT_EQ(held.use_count(), 1);
   int calls = 0;
   const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
@@ -231,7 +375,7 @@ TEST_F(SignalWatcherTest, LeavesNothingBehindWhenEpollHasNoRoom) {
   Faults faults;
   faults.on(Call::epoll_ctl, Fault::fail(ENOSPC));
   EXPECT_THROW(SignalWatcher(loop(), {SIGUSR1}, [](int) {}), std::system_error);
-  EXPECT_FALSE(is_blocked(SIGUSR1));
+  EXPECT_TRUE(is_default(SIGUSR1));
   EXPECT_EQ(open_descriptors(), before);
   int calls = 0;
   const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
@@ -266,6 +410,7 @@ TEST_F(SignalWatcherTest, OneThatGoesInAnotherThreadLeavesThatThreadsMaskAlone) 
   auto own = std::make_unique<EventLoop>();
   std::unique_ptr<SignalWatcher> foreign;
   std::thread([&] {
+    const Blocked blocked(SIGUSR1);
     foreign =
         std::make_unique<SignalWatcher>(*own, std::initializer_list<int>{SIGUSR1}, [](int) {});
   }).join();
@@ -274,7 +419,6 @@ TEST_F(SignalWatcherTest, OneThatGoesInAnotherThreadLeavesThatThreadsMaskAlone) 
   EXPECT_FALSE(is_blocked(SIGUSR1));
   int calls = 0;
   const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
-  EXPECT_TRUE(is_blocked(SIGUSR1)) << "or it would kill the process";
   ::raise(SIGUSR1);
   turns(1);
   EXPECT_EQ(calls, 1);
