@@ -43,6 +43,10 @@ class Category final : public std::error_category {
         return "frame does not match its checksum";
       case error::frame_truncated:
         return "stream ended inside a frame";
+      case error::child_ignored:
+        return "child ended, but SIGCHLD is ignored: how it ended is not known";
+      case error::child_reaped:
+        return "child ended, but was waited for elsewhere: how it ended is not known";
     }
     return "unknown millrace error " + std::to_string(value);
   }

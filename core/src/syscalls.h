@@ -8,7 +8,10 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace millrace::sys {
@@ -55,6 +58,16 @@ inline int sigaction(int number, const struct sigaction* to, struct sigaction* o
 }
 inline int raise(int number) {
   return ::raise(number);
+}
+inline int pidfd_open(int pid) {
+  return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+}
+inline int pidfd_send_signal(int pidfd, int number) {
+  return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, number, nullptr, 0));
+}
+// The system call tells what the child has used; waitid(3) leaves that out.
+inline int waitid(idtype_t type, int id, siginfo_t* info, int options, rusage* used) {
+  return static_cast<int>(::syscall(SYS_waitid, type, id, info, options, used));
 }
 inline int getpid() {
   return ::getpid();

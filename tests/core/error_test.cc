@@ -26,6 +26,8 @@ constexpr error kAll[] = {
     error::frame_too_large,
     error::frame_corrupt,
     error::frame_truncated,
+    error::child_ignored,
+    error::child_reaped,
 };
 
 TEST(Error, EachIsAnErrorCodeOfTheCategoryMillrace) {

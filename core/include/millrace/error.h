@@ -29,6 +29,8 @@ enum class error {
   frame_corrupt,            // a frame makes no sense
   frame_checksum,           // a frame is not what its checksum says
   frame_truncated,          // the stream ended inside a frame
+  child_ignored,            // SIGCHLD is ignored: how a child ended is not kept
+  child_reaped,             // somebody else has waited for the child
 };
 
 const std::error_category& error_category() noexcept;

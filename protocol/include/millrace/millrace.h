@@ -1,6 +1,7 @@
 // All of millrace. Who wants less includes the header of what it uses.
 #pragma once
 
+#include <millrace/child_watcher.h>
 #include <millrace/connection.h>
 #include <millrace/connection_handler.h>
 #include <millrace/event_loop.h>
