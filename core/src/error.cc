@@ -47,6 +47,24 @@ class Category final : public std::error_category {
         return "child ended, but SIGCHLD is ignored: how it ended is not known";
       case error::child_reaped:
         return "child ended, but was waited for elsewhere: how it ended is not known";
+      case error::name_invalid:
+        return "not a valid host name";
+      case error::name_not_found:
+        return "host name not found";
+      case error::name_has_no_address:
+        return "host name has no address of the wanted family";
+      case error::name_server_failed:
+        return "DNS server failed to look up the host name";
+      case error::name_refused:
+        return "DNS server refused to look up the host name";
+      case error::name_servers_unreachable:
+        return "no DNS server could be reached";
+      case error::name_malformed_answer:
+        return "malformed answer from the DNS server";
+      case error::name_timeout:
+        return "host name not looked up in time";
+      case error::too_many_lookups:
+        return "too many host names being looked up at the same time";
     }
     return "unknown millrace error " + std::to_string(value);
   }

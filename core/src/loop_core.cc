@@ -86,13 +86,15 @@ void LoopCore::shut_down() noexcept {
   MILLRACE_CHECK(!running_.load(), "EventLoop destroyed from inside one of its own callbacks");
   mailbox_->close();
   // What is destroyed here may defer, bury and ask for flushes: until nothing is left. Neither is
-  // run any more.
+  // run any more. What others keep here per loop goes one by one, the last made first, so that it
+  // may bury in what was there before it.
   do {
     tasks_.clear();
     std::exchange(deferred_, {}).clear();
     bury_dead();
     flush_list_.clear();
-  } while (!deferred_.empty() || !buried_targets_.empty() || buried_objects_);
+  } while (!deferred_.empty() || !buried_targets_.empty() || buried_objects_ ||
+           services_.drop_local());
   cancel_timer(*trim_timer_);
 }
 

@@ -6,9 +6,14 @@
 
 namespace millrace {
 
+LoopServices::~LoopServices() = default;
+
 // The last made goes first: it may use what was there before it.
-LoopServices::~LoopServices() {
-  while (!locals_.empty()) locals_.pop_back();
+bool LoopServices::drop_local() noexcept {
+  if (locals_.empty()) return false;
+  const Local last = std::move(locals_.back());
+  locals_.pop_back();
+  return true;
 }
 
 void* LoopServices::find_local(const void* key) const noexcept {

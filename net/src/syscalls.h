@@ -2,6 +2,7 @@
 // -Wl,--wrap=NAME puts its own kernel under the unchanged product.
 #pragma once
 
+#include <fcntl.h>
 #include <linux/tcp.h>  // instead of <netinet/tcp.h>, whose tcp_info is an old one
 #include <netinet/in.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -60,6 +62,19 @@ inline int getpeername(int fd, sockaddr* to, socklen_t* n) {
 }
 inline int ioctl(int fd, unsigned long request, int* value) {
   return ::ioctl(fd, request, value);
+}
+
+inline int open(const char* path, int flags) {
+  return ::open(path, flags);
+}
+inline int stat(const char* path, struct ::stat* to) {
+  return ::stat(path, to);
+}
+inline ssize_t read(int fd, void* to, size_t n) {
+  return ::read(fd, to, n);
+}
+inline pid_t getpid() {
+  return ::getpid();
 }
 
 inline ssize_t getrandom(void* to, size_t n) {

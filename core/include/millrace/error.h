@@ -13,24 +13,33 @@
 namespace millrace {
 
 enum class error {
-  aborted = 1,              // our side called abort()
-  owner_destroyed,          // the Server or Client was destroyed
-  handler_exception,        // a callback of this connection threw
-  send_queue_overflow,      // more queued than ConnectionLimits::send_queue_bytes
-  receive_buffer_overflow,  // more unconsumed, or expected, than ConnectionLimits::receive_bytes
-  idle_timeout,             // no byte either way for ConnectionTimeouts::idle
-  first_byte_timeout,       // no byte at all for ConnectionTimeouts::first_byte
-  message_timeout,          // a message still incomplete after ConnectionTimeouts::message
-  write_stalled,            // bytes waited and none left for ConnectionTimeouts::write_stall
-  linger_timeout,           // close() could not deliver everything in time
-  lifetime_exceeded,        // open for longer than ConnectionTimeouts::lifetime
-  drain_deadline,           // still open when Server::drain() ran out of time
-  frame_too_large,          // a frame announced more than the decoder's maximum
-  frame_corrupt,            // a frame makes no sense
-  frame_checksum,           // a frame is not what its checksum says
-  frame_truncated,          // the stream ended inside a frame
-  child_ignored,            // SIGCHLD is ignored: how a child ended is not kept
-  child_reaped,             // somebody else has waited for the child
+  aborted = 1,               // our side called abort()
+  owner_destroyed,           // the Server or Client was destroyed
+  handler_exception,         // a callback of this connection threw
+  send_queue_overflow,       // more queued than ConnectionLimits::send_queue_bytes
+  receive_buffer_overflow,   // more unconsumed, or expected, than ConnectionLimits::receive_bytes
+  idle_timeout,              // no byte either way for ConnectionTimeouts::idle
+  first_byte_timeout,        // no byte at all for ConnectionTimeouts::first_byte
+  message_timeout,           // a message still incomplete after ConnectionTimeouts::message
+  write_stalled,             // bytes waited and none left for ConnectionTimeouts::write_stall
+  linger_timeout,            // close() could not deliver everything in time
+  lifetime_exceeded,         // open for longer than ConnectionTimeouts::lifetime
+  drain_deadline,            // still open when Server::drain() ran out of time
+  frame_too_large,           // a frame announced more than the decoder's maximum
+  frame_corrupt,             // a frame makes no sense
+  frame_checksum,            // a frame is not what its checksum says
+  frame_truncated,           // the stream ended inside a frame
+  name_invalid,              // no host name: nobody was asked
+  name_not_found,            // there is no such name
+  name_has_no_address,       // there is, but it has no address of the families asked for
+  name_server_failed,        // the DNS server says that it cannot tell
+  name_refused,              // the DNS server does not want to tell
+  name_servers_unreachable,  // no DNS server could be asked
+  name_malformed_answer,     // what the DNS server says makes no sense
+  name_timeout,              // no answer in time
+  too_many_lookups,          // more under way than ResolverOptions::max_lookups
+  child_ignored,             // SIGCHLD is ignored: how a child ended is not kept
+  child_reaped,              // somebody else has waited for the child
 };
 
 const std::error_category& error_category() noexcept;

@@ -111,6 +111,7 @@ class LoopServices {
 
   void* find_local(const void* key) const noexcept;
   void* add_local(const void* key, Owned object);
+  bool drop_local() noexcept;  // false: there is none
   void make_receive_block();
 
   LoopCore& core_;

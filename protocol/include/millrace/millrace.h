@@ -9,5 +9,6 @@
 #include <millrace/framed_server.h>
 #include <millrace/framings.h>
 #include <millrace/io_watcher.h>
+#include <millrace/resolver.h>
 #include <millrace/send_writer.h>
 #include <millrace/signal_watcher.h>
