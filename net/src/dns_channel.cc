@@ -25,6 +25,8 @@ namespace {
 // Answers that are read in one turn: a server that sends more than it was asked for must not keep
 // the loop.
 constexpr int kReadsPerTurn = 64;
+// In front of each answer on a connection; c-ares reads it by itself.
+constexpr std::size_t kLengthBytes = 2;
 
 // c-ares' codes, those that it can give to who looks up an address.
 std::error_code error_of(int status) noexcept {
@@ -33,19 +35,12 @@ std::error_code error_of(int status) noexcept {
     error meaning;
   };
   static constexpr Row kTable[] = {
-      {ARES_ENODATA, error::name_has_no_address},
-      {ARES_EFORMERR, error::name_server_failed},
-      {ARES_ESERVFAIL, error::name_server_failed},
-      {ARES_ENOTFOUND, error::name_not_found},
-      {ARES_ENOTIMP, error::name_server_failed},
-      {ARES_EREFUSED, error::name_refused},
-      {ARES_EBADQUERY, error::name_invalid},
-      {ARES_EBADNAME, error::name_invalid},
-      {ARES_EBADRESP, error::name_malformed_answer},
-      {ARES_ECONNREFUSED, error::name_servers_unreachable},
-      {ARES_ETIMEOUT, error::name_timeout},
-      {ARES_EOF, error::name_servers_unreachable},
-      {ARES_EBADSTR, error::name_invalid},
+      {ARES_ENODATA, error::name_has_no_address},    {ARES_EFORMERR, error::name_server_failed},
+      {ARES_ESERVFAIL, error::name_server_failed},   {ARES_ENOTFOUND, error::name_not_found},
+      {ARES_ENOTIMP, error::name_server_failed},     {ARES_EREFUSED, error::name_refused},
+      {ARES_EBADQUERY, error::name_invalid},         {ARES_EBADNAME, error::name_invalid},
+      {ARES_EBADRESP, error::name_malformed_answer}, {ARES_ETIMEOUT, error::name_timeout},
+      {ARES_EOF, error::name_servers_unreachable},   {ARES_EBADSTR, error::name_invalid},
   };
   if (status == ARES_SUCCESS) return {};
   if (status == ARES_ECANCELLED || status == ARES_EDESTRUCTION) {
@@ -83,7 +78,11 @@ struct DnsChannel::Question {
 class DnsChannel::Socket final : public IoTarget {
  public:
   Socket(EventLoop& loop, DnsChannel& channel, UniqueFd socket, int type)
-      : IoTarget(loop), channel_(channel), socket_(std::move(socket)), type_(type) {}
+      : IoTarget(loop),
+        channel_(channel),
+        socket_(std::move(socket)),
+        type_(type),
+        header_is_next_(!is_stream()) {}
 
   int number() const noexcept { return socket_.get(); }
   bool is_stream() const noexcept { return type_ == SOCK_STREAM; }
@@ -96,7 +95,10 @@ class DnsChannel::Socket final : public IoTarget {
   }
   int connect(const sockaddr* to, socklen_t size) noexcept {
     peer_ = SocketAddress::from_native(to, size);
-    return sys::connect(number(), to, size);
+    if (sys::connect(number(), to, size) == 0) return 0;
+    if (errno == EINTR) errno = EINPROGRESS;  // it goes on by itself, as then
+    if (errno != EINPROGRESS) channel_.failure_ = error::name_servers_unreachable;
+    return -1;
   }
   ssize_t receive(void* to, size_t n, int flags, sockaddr* from, socklen_t* from_size) noexcept {
     if (reads_left_ == 0) {
@@ -104,18 +106,33 @@ class DnsChannel::Socket final : public IoTarget {
       return -1;
     }
     if (reads_left_ > 0) --reads_left_;
-    const ssize_t got = repeat([&] { return sys::recv(number(), to, n, flags); });
+    ssize_t got = repeat([&] { return sys::recv(number(), to, n, flags); });
     // c-ares takes it for the end of a connection, and would ask another server.
     if (got == 0 && !is_stream()) {
       errno = EAGAIN;
-      return -1;
+      got = -1;
     }
-    // Connected sockets get nothing from anybody else.
+    if (got > 0 && header_is_next_) channel_.note_answer(to, static_cast<std::size_t>(got));
+    if (got <= 0 && errno != EAGAIN) channel_.failure_ = error::name_servers_unreachable;
+    if (is_stream()) header_is_next_ = n <= kLengthBytes;
+    // A connected socket gets nothing from anybody else.
     if (got >= 0 && from && *from_size >= peer_.native_size()) {
       std::memcpy(from, peer_.native(), peer_.native_size());
       *from_size = peer_.native_size();
     }
     return got;
+  }
+  ssize_t send(const iovec* parts, int count) noexcept {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(parts);  // sendmsg() does not write to it
+    message.msg_iovlen = static_cast<std::size_t>(count);
+    const auto send = [&] { return sys::sendmsg(number(), &message, MSG_NOSIGNAL); };
+    ssize_t sent = repeat(send);
+    // It says what became of the datagram before this one, and did not send this one: who sent that
+    // would wait in vain, for the error is told once.
+    if (sent < 0 && errno == ECONNREFUSED && !is_stream()) sent = repeat(send);
+    if (sent < 0 && errno != EAGAIN) channel_.failure_ = error::name_servers_unreachable;
+    return sent;
   }
   void end() noexcept {
     detach();
@@ -136,6 +153,7 @@ class DnsChannel::Socket final : public IoTarget {
   UniqueFd socket_;
   const int type_;
   int reads_left_ = -1;  // in this turn; -1: any number
+  bool header_is_next_;  // what is received next begins with that of an answer
   SocketAddress peer_;
 };
 
@@ -168,21 +186,14 @@ struct DnsChannel::SocketCalls {
     return 0;
   }
   static int connect(int fd, const sockaddr* to, ares_socklen_t size, void* channel) noexcept {
-    Socket* socket = static_cast<DnsChannel*>(channel)->find(fd);
-    const int result = socket->connect(to, size);
-    // As with EINPROGRESS: the attempt goes on by itself.
-    if (result != 0 && errno == EINTR) errno = EINPROGRESS;
-    return result;
+    return static_cast<DnsChannel*>(channel)->find(fd)->connect(to, size);
   }
   static ares_ssize_t receive(int fd, void* to, size_t n, int flags, sockaddr* from,
                               ares_socklen_t* from_size, void* channel) noexcept {
     return static_cast<DnsChannel*>(channel)->find(fd)->receive(to, n, flags, from, from_size);
   }
-  static ares_ssize_t send(int fd, const iovec* parts, int count, void*) noexcept {
-    msghdr message{};
-    message.msg_iov = const_cast<iovec*>(parts);  // sendmsg() does not write to it
-    message.msg_iovlen = static_cast<std::size_t>(count);
-    return repeat([&] { return sys::sendmsg(fd, &message, MSG_NOSIGNAL); });
+  static ares_ssize_t send(int fd, const iovec* parts, int count, void* channel) noexcept {
+    return static_cast<DnsChannel*>(channel)->find(fd)->send(parts, count);
   }
   static constexpr ares_socket_functions kAll{open, close, connect, receive, send};
 };
@@ -193,6 +204,8 @@ DnsChannel::DnsChannel(EventLoop& loop, const ResolverOptions& options,
       on_inherited_(std::move(on_inherited)),
       process_(sys::getpid()),
       timer_(loop, [this] { process(ARES_SOCKET_BAD, ARES_SOCKET_BAD); }) {
+  // Made first: what a loop keeps goes in reverse order, and the channel has its sockets there.
+  loop.services().slab<Socket>();
   static const int initialized = ares_library_init(ARES_LIB_INIT_ALL);
   if (initialized != ARES_SUCCESS) throw_ares_error("ares_library_init", initialized);
   // Without HOSTALIASES: what is asked for is not to be changed by the environment, and to read
@@ -274,7 +287,9 @@ void DnsChannel::ask(const std::string& name, Resolver::Families families,
 
 void DnsChannel::handle_result(void* argument, int status, int, ares_addrinfo* result) {
   const std::unique_ptr<Question> question(static_cast<Question*>(argument));
-  std::error_code why = error_of(status);
+  DnsChannel& channel = question->channel;
+  // It says so of servers that answer with a failure, too.
+  std::error_code why = status == ARES_ECONNREFUSED ? channel.failure_ : error_of(status);
   std::vector<SocketAddress> addresses;
   try {
     for (auto* node = result ? result->nodes : nullptr; node; node = node->ai_next) {
@@ -286,8 +301,21 @@ void DnsChannel::handle_result(void* argument, int status, int, ares_addrinfo* r
   if (result) ares_freeaddrinfo(result);
   if (!why && addresses.empty()) why = error::name_has_no_address;
   if (why) addresses.clear();
-  --question->channel.questions_;
+  --channel.questions_;
   question->asker.handle_answer(why, std::move(addresses));
+}
+
+// Keeps the failure that an answer tells: c-ares then asks the next server, and if that was the
+// last one gives up at once, without saying why.
+void DnsChannel::note_answer(const void* answer, std::size_t size) noexcept {
+  constexpr std::size_t kCodeAt = 3;  // RFC 1035, 4.1.1: the lower half of this byte
+  constexpr unsigned kServerFailed = 2;
+  constexpr unsigned kNotImplemented = 4;
+  constexpr unsigned kRefused = 5;
+  if (size <= kCodeAt) return;
+  const unsigned code = static_cast<const unsigned char*>(answer)[kCodeAt] & 0x0fu;
+  if (code == kRefused) failure_ = error::name_refused;
+  if (code == kServerFailed || code == kNotImplemented) failure_ = error::name_server_failed;
 }
 
 void DnsChannel::cancel_all() noexcept {

@@ -6,6 +6,7 @@
 //   channel.ask(name, Resolver::Families::any, asker);   // asker.handle_answer() comes once
 #pragma once
 
+#include <millrace/error.h>
 #include <millrace/function.h>
 #include <millrace/resolver.h>
 #include <millrace/timer.h>
@@ -58,6 +59,7 @@ class DnsChannel {
   void process(int readable, int writable) noexcept;
   void start_timer() noexcept;
   Socket* find(int fd) const noexcept;
+  void note_answer(const void* answer, std::size_t size) noexcept;
   static void handle_socket_state(void* self, int fd, int readable, int writable);
   static void handle_result(void* question, int status, int timeouts, ares_addrinfo* result);
 
@@ -67,7 +69,9 @@ class DnsChannel {
   ares_channeldata* ares_ = nullptr;
   std::size_t questions_ = 0;
   std::vector<Socket*> sockets_;
-  Timer timer_;  // runs while c-ares waits for something
+  error failure_ =
+      error::name_servers_unreachable;  // the last one of a server, or on the way to it
+  Timer timer_;                         // runs while c-ares waits for something
 };
 
 }  // namespace millrace
