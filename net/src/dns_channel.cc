@@ -147,6 +147,9 @@ class DnsChannel::Socket final : public IoTarget {
     const bool write = has(interest(), Interest::write) && (events.writable() || events.ended());
     channel_.process(read ? number() : ARES_SOCKET_BAD, write ? number() : ARES_SOCKET_BAD);
   }
+  // Then process() finds out.
+  void handle_reinit() noexcept override { request_flush(); }
+  void handle_flush() override { channel_.process(ARES_SOCKET_BAD, ARES_SOCKET_BAD); }
   void handle_burial() noexcept override { loop().services().slab<Socket>().destroy(this); }
 
   DnsChannel& channel_;

@@ -99,9 +99,8 @@ TEST_F(ResolverServersTest, ASlowAnswerIsGoodWithinTheTimeLimit) {
   std::vector<Timer> later;
   DnsServer* self = nullptr;
   DnsServer server(loop(), [&](const DnsQuestion& q) {
-    later.push_back(loop().after(30ms, [&self, q] {
-      self->send(q.answer({address_record("192.0.2.1")}));
-    }));
+    later.push_back(
+        loop().after(30ms, [&self, q] { self->send(q.answer({address_record("192.0.2.1")})); }));
     return ""s;
   });
   self = &server;
@@ -176,8 +175,7 @@ TEST_F(ResolverServersTest, WhenTheSystemFailsTheServersAreUnreachable) {
     Faults faults;
     faults.on(call, Fault::fail(call == Call::socket ? EMFILE : ENETUNREACH), {.times = 1000});
     Resolver resolver(loop(), options_for(server));
-    EXPECT_EQ(look_up(resolver, "a.example").why, error::name_servers_unreachable)
-        << name_of(call);
+    EXPECT_EQ(look_up(resolver, "a.example").why, error::name_servers_unreachable) << name_of(call);
   }
 }
 
@@ -224,8 +222,8 @@ TEST_F(ResolverServersTest, AHugeAnswerArrivesWholeByTcp) {
   for (std::uint32_t i = 0; i < 1000; ++i) {
     records.push_back(address_record(SocketAddress::ipv4(0x7f000001 + i, 0)));
   }
-  LookedUp result = result_of(
-      [&](const DnsQuestion& q) { return q.tcp ? q.answer(records) : q.truncated(); });
+  LookedUp result =
+      result_of([&](const DnsQuestion& q) { return q.tcp ? q.answer(records) : q.truncated(); });
   EXPECT_EQ(result.addresses.size(), 1000u);
   std::sort(result.addresses.begin(), result.addresses.end());
   EXPECT_EQ(std::unique(result.addresses.begin(), result.addresses.end()), result.addresses.end());
@@ -326,8 +324,8 @@ TEST_F(ResolverServersTest, AChainOfAliasesLeadsToTheAddress) {
 
 TEST_F(ResolverServersTest, ALoopOfAliasesHasNoAddress) {
   EXPECT_EQ(result_of([](const DnsQuestion& q) {
-              return q.answer({alias_record("a.example", "b.example"),
-                               alias_record("b.example", "a.example")});
+              return q.answer(
+                  {alias_record("a.example", "b.example"), alias_record("b.example", "a.example")});
             }).why,
             error::name_has_no_address);
 }
@@ -340,12 +338,12 @@ TEST_F(ResolverServersTest, AnAliasToNothingHasNoAddress) {
 }
 
 TEST_F(ResolverServersTest, ANameThatPointsToItselfIsMalformed) {
-  const std::error_code why = result_of([](const DnsQuestion& q) {
-                                const std::string whole = q.head(kNoError, 1);
-                                const char at = static_cast<char>(whole.size());
-                                return whole + "\xc0" + at + "\0\x01\0\x01\0\0\0\x3c\0\x04"s +
-                                       "\xc0\x00\x02\x01"s;
-                              }).why;
+  const std::error_code why =
+      result_of([](const DnsQuestion& q) {
+        const std::string whole = q.head(kNoError, 1);
+        const char at = static_cast<char>(whole.size());
+        return whole + "\xc0" + at + "\0\x01\0\x01\0\0\0\x3c\0\x04"s + "\xc0\x00\x02\x01"s;
+      }).why;
   EXPECT_EQ(why, error::name_malformed_answer);
 }
 
@@ -386,8 +384,9 @@ TEST_F(ResolverServersTest, CancellingEverySecondLookupLeavesTheOthersTheirAnswe
     lookups.push_back(resolver.resolve("a.example", 80, Families::any, into(result)));
   }
   for (std::size_t i = 0; i < lookups.size(); i += 2) lookups[i].cancel();
-  ASSERT_TRUE(run_until([&] { return std::count_if(results, results + 20, [](auto& r) {
-                                       return r.calls == 1; }) == 10; }));
+  ASSERT_TRUE(run_until([&] {
+    return std::count_if(results, results + 20, [](auto& r) { return r.calls == 1; }) == 10;
+  }));
   for (std::size_t i = 0; i < lookups.size(); i += 2) EXPECT_EQ(results[i].calls, 0);
 }
 

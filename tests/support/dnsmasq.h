@@ -1,5 +1,5 @@
-// Dnsmasq is a real DNS server (package dnsmasq-base) on a loopback port, with what a test configures
-// and nothing of this machine. Ended with the object.
+// Dnsmasq is a real DNS server (package dnsmasq-base) on a loopback port, with what a test
+// configures and nothing of this machine. Ended with the object.
 //
 //   if (!Dnsmasq::installed()) GTEST_SKIP() << Dnsmasq::kMissing;
 //   Dnsmasq dns({"host-record=a.test,192.0.2.1", "local=/test/"});
@@ -39,9 +39,15 @@ class Dnsmasq {
 
  private:
   bool start(const std::vector<std::string>& lines) {
-    std::vector<std::string> command = {kPath, "--keep-in-foreground", "--log-facility=-",
-                                        "--conf-file=/dev/null", "--pid-file=", "--no-resolv",
-                                        "--no-hosts", "--bind-interfaces", "--user=" + user(),
+    std::vector<std::string> command = {kPath,
+                                        "--keep-in-foreground",
+                                        "--log-facility=-",
+                                        "--conf-file=/dev/null",
+                                        "--pid-file=",
+                                        "--no-resolv",
+                                        "--no-hosts",
+                                        "--bind-interfaces",
+                                        "--user=" + user(),
                                         "--listen-address=127.0.0.1",
                                         "--port=" + std::to_string(address_.port())};
     for (const std::string& line : lines) command.push_back("--" + line);

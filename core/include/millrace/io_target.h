@@ -88,7 +88,8 @@ class IoTarget {
   virtual void handle_io(IoEvents events) = 0;
   virtual void handle_flush() {}
   // In a child of fork(), before fd() is watched there: what fd() shares with the parent and must
-  // not can be replaced, under the same number. May throw.
+  // not can be replaced, under the same number. May throw and ask for a flush; makes and buries no
+  // target.
   virtual void handle_reinit() {}
   // Destroys the object in its slab.
   virtual void handle_burial() noexcept = 0;
