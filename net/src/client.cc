@@ -4,6 +4,7 @@
 #include <millrace/event_loop.h>
 #include <millrace/loop_services.h>
 
+#include "apply_socket_options.h"
 #include "callback_handler.h"
 #include "connection_core.h"
 #include "connector.h"
@@ -84,6 +85,8 @@ class Client::Core final : public ConnectionOwner, public Mortal {
 
 void Client::Core::connect(const SocketAddress& address) {
   if (state() != State::idle) throw std::logic_error("Client::connect: it is not idle");
+  const int domain = address.native()->sa_family;
+  if (const auto wrong = check_socket_options(options_.socket, domain)) wrong.throw_for(address);
   address_ = address;
   stopped_ = false;
   failures_ = 0;

@@ -3,7 +3,9 @@
 #include <millrace/connection.h>
 #include <millrace/event_loop.h>
 #include <millrace/send_writer.h>
+#include <millrace/socket_options.h>
 
+#include "apply_socket_options.h"
 #include "connection_core.h"
 #include "syscalls.h"
 
@@ -186,6 +188,27 @@ std::optional<TcpInfo> Connection::tcp_info() const noexcept {
   info.send_segment_bytes = native.tcpi_snd_mss;
   info.peer_window_bytes = native.tcpi_snd_wnd;
   return info;
+}
+
+std::error_code Connection::set_socket_options(const SocketOptions& options, std::string* why) {
+  const ConnectionCore& self = core(*this);
+  // In a forked child the socket is the parent's too.
+  if (!self.is_open() || self.services().forked_away()) {
+    if (why) *why = "the connection is not open";
+    return make_error_code(std::errc::not_connected);
+  }
+  const int domain = domain_of(self.fd());
+  OptionFailure failure = check_socket_options(options, domain);
+  if (!failure) {
+    failure = apply_socket_options(self.fd(), domain, options, OptionsFor::live_socket);
+  }
+  if (!failure) return {};
+  if (why) *why = failure.text();
+  return system_error_code(failure.error);
+}
+
+SocketOptions Connection::socket_options() const {
+  return read_socket_options(core(*this).fd());
 }
 
 int Connection::native_handle() noexcept {

@@ -182,6 +182,7 @@ void ConnectionCore::settle_all() noexcept {
   unset(kFlushedEarly);
   for (int callbacks = 0;; ++callbacks) {
     flush_output();
+    if (has(kUncorkDue) && output_.empty()) set_cork(false);
     if (has(kWriteFailed)) read_remaining();
     if (has(kFailed)) return finish();
     if (!owes_callback()) break;

@@ -97,6 +97,9 @@ class ConnectionCore final : public IoTarget, public Connection {
   SendResult try_send(ByteView bytes);
   SendResult send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length);
   void flush_now();
+  // A Cork is there, or is gone (cork.h).
+  void cork();
+  void uncork() noexcept;
   void end_output();
   void close_gracefully(std::error_code why, std::string_view detail);
   void abort(std::error_code why, std::string_view detail);
@@ -154,13 +157,15 @@ class ConnectionCore final : public IoTarget, public Connection {
     kWriting = 1 << 25,        // a SendWriter has room in the send queue
     kMayBorrow = 1 << 26,      // the send queue has borrowed since its last own()
     kUnix = 1 << 27,           // a Unix socket
+    kUncorkDue = 1 << 28,      // no Cork is left: the kernel is told once nothing is queued
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
   // With none of these, nothing queued and reading asked for, there is nothing to settle.
-  static constexpr std::uint32_t kUnsettled =
-      kPaused | kRedeliver | kPeerEnded | kPeerEndOwed | kEndRequested | kClosing | kWriteFailed |
-      kFailed | kFinished | kBlocked | kAboveHigh | kTimersChanged | kFlushedEarly | kDrainOwed;
+  static constexpr std::uint32_t kUnsettled = kPaused | kRedeliver | kPeerEnded | kPeerEndOwed |
+                                              kEndRequested | kClosing | kWriteFailed | kFailed |
+                                              kFinished | kBlocked | kAboveHigh | kTimersChanged |
+                                              kFlushedEarly | kDrainOwed | kUncorkDue;
   static constexpr std::uint32_t kNotOpen = kClosing | kFailed | kFinished;
   static constexpr std::uint32_t kStopsDelivery = kPaused | kSwitched | kNotOpen;
 
@@ -181,6 +186,7 @@ class ConnectionCore final : public IoTarget, public Connection {
     std::unique_ptr<ConnectionHandler> owned_handler;
     std::uint64_t dropped_messages = 0;
     std::uint64_t dropped_bytes = 0;
+    unsigned corks = 0;
   };
   // What does not fit where an IPv4 peer is kept: most peers on Unix sockets have no name.
   struct PeerV6 final : ContextBase {
@@ -293,6 +299,7 @@ class ConnectionCore final : public IoTarget, public Connection {
   }
   [[gnu::noinline]] void note_flushed(const SendQueue::Flushed& flushed) noexcept;
   bool settle_end_of_output() noexcept;
+  void set_cork(bool on) noexcept;
 
   // Life (connection_core.cc).
   void settle() noexcept {

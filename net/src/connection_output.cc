@@ -263,6 +263,29 @@ void ConnectionCore::flush_now() {
   settle_soon();
 }
 
+void ConnectionCore::cork() {
+  if (!open_for_sending()) return;
+  if (rare().corks++ > 0) return;
+  if (has(kUncorkDue)) return unset(kUncorkDue);  // the kernel holds back still
+  set_cork(true);
+}
+
+void ConnectionCore::uncork() noexcept {
+  Rare* const rare = find<Rare>();
+  if (!rare || rare->corks == 0 || --rare->corks > 0) return;  // was not open when it was made
+  // What is queued is part of what shall leave together.
+  set(kUncorkDue);
+  settle_soon();
+}
+
+void ConnectionCore::set_cork(bool on) noexcept {
+  unset(kUncorkDue);
+  if (services().forked_away()) return;
+  // A socket without segments does not know it, one that has failed will tell when it is used.
+  const int value = on ? 1 : 0;
+  sys::setsockopt(fd(), IPPROTO_TCP, TCP_CORK, &value, sizeof value);
+}
+
 void ConnectionCore::end_output() {
   if (!open_for_sending()) return;
   set(kEndRequested);

@@ -3,6 +3,7 @@
 #include <millrace/client.h>
 #include <millrace/error.h>
 #include <millrace/event_loop.h>
+#include <millrace/log.h>
 #include <millrace/loop_services.h>
 
 #include "apply_socket_options.h"
@@ -10,6 +11,8 @@
 #include "syscalls.h"
 
 #include <cerrno>
+#include <new>
+#include <string>
 #include <utility>
 
 namespace millrace {
@@ -30,16 +33,22 @@ Connector* Connector::start(EventLoop& loop, const SocketAddress& address,
 }
 
 int Connector::begin(const ClientOptions& options) noexcept {
-  UniqueFd socket(
-      sys::socket(address_.native()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int domain = address_.native()->sa_family;
+  UniqueFd socket(sys::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) return errno;
-  if (const auto failure = apply_socket_options(socket.get(), options.socket); failure.name) {
+  if (const auto failure =
+          apply_socket_options(socket.get(), domain, options.socket, OptionsFor::new_socket)) {
+    tell(failure);
     return failure.error;
   }
+  // Where the system does not allow it one connects without.
+  const int on = 1;
+  if (options.fast_open && domain != AF_UNIX) {
+    sys::setsockopt(socket.get(), IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on);
+  }
   // The port of an earlier connection may still be in TIME_WAIT.
-  const int reuse = 1;
   if (options.local.port() != 0) {
-    sys::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
+    sys::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   }
   if (options.local.family() != SocketAddress::Family::none &&
       sys::bind(socket.get(), options.local.native(), options.local.native_size()) != 0) {
@@ -54,6 +63,17 @@ int Connector::begin(const ClientOptions& options) noexcept {
   if (const int e = attach(socket.get(), Interest::write)) return e;
   static_cast<void>(socket.release());
   return 0;
+}
+
+// on_connect_failed has room for the error only, and not for which option it was about.
+void Connector::tell(const OptionFailure& failure) const noexcept {
+  if (!log::enabled(log::Level::warning)) return;
+  try {
+    log::write(log::Level::warning, "client: " + failure.text(address_.to_string()) + ": " +
+                                        system_error_code(failure.error).message());
+  } catch (const std::bad_alloc&) {
+    // The attempt fails with the error all the same.
+  }
 }
 
 void Connector::handle_io(IoEvents) {

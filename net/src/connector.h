@@ -15,6 +15,7 @@
 namespace millrace {
 
 struct ClientOptions;
+struct OptionFailure;
 
 class Connector final : public IoTarget, public TimerNode {
  public:
@@ -30,6 +31,7 @@ class Connector final : public IoTarget, public TimerNode {
 
  private:
   int begin(const ClientOptions& options) noexcept;
+  void tell(const OptionFailure& failure) const noexcept;
   void report(UniqueFd socket, int error);
   bool connected_to_itself() const noexcept;
 

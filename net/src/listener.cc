@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <chrono>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,24 +65,28 @@ UniqueFd open_listening_socket(const SocketAddress& address, const ListenOptions
   const auto fail = [&](const char* call) {
     throw_system_error(errno, fmt::format("{} {}", call, address.to_string()));
   };
-  UniqueFd socket(
-      sys::socket(address.native()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int domain = address.native()->sa_family;
+  if (const auto wrong = check_listen_options(options, domain)) wrong.throw_for(address);
+  UniqueFd socket(sys::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) fail("socket for");
   const auto put = [&](const char* call, int level, int option, int value) {
     if (sys::setsockopt(socket.get(), level, option, &value, sizeof value) != 0) fail(call);
   };
-  // A restarted server gets its port back though old connections are still in TIME_WAIT.
-  put("SO_REUSEADDR for", SOL_SOCKET, SO_REUSEADDR, 1);
+  if (options.reuse_address) put("SO_REUSEADDR for", SOL_SOCKET, SO_REUSEADDR, 1);
   if (options.reuse_port) put("SO_REUSEPORT for", SOL_SOCKET, SO_REUSEPORT, 1);
   if (address.family() == SocketAddress::Family::ipv6) {
-    put("IPV6_V6ONLY for", IPPROTO_IPV6, IPV6_V6ONLY, options.dual_stack ? 0 : 1);
+    put("IPV6_V6ONLY for", IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0);
   }
   if (options.defer_accept.count() > 0) {
     put("TCP_DEFER_ACCEPT for", IPPROTO_TCP, TCP_DEFER_ACCEPT,
-        static_cast<int>(std::min<long long>(options.defer_accept.count(), 3600)));
+        static_cast<int>(options.defer_accept.count()));
   }
-  if (const auto failure = apply_socket_options(socket.get(), options.socket); failure.name) {
-    throw_system_error(failure.error, fmt::format("{} for {}", failure.name, address.to_string()));
+  if (options.fast_open_queue > 0) {
+    put("TCP_FASTOPEN for", IPPROTO_TCP, TCP_FASTOPEN, options.fast_open_queue);
+  }
+  if (const auto failure =
+          apply_socket_options(socket.get(), domain, options.socket, OptionsFor::new_socket)) {
+    failure.throw_for(address);
   }
   if (sys::bind(socket.get(), address.native(), address.native_size()) != 0) fail("bind");
   if (sys::listen(socket.get(), std::max(options.backlog, 1)) != 0) fail("listen on");
@@ -92,7 +97,8 @@ UniqueFd open_listening_socket(const SocketAddress& address, const ListenOptions
 
 class Listener::Core final : public IoTarget, public TimerNode {
  public:
-  Core(EventLoop& loop, Accepted accepted) : IoTarget(loop), accepted_(std::move(accepted)) {}
+  Core(EventLoop& loop, Accepted accepted, std::optional<SocketOptions> for_each)
+      : IoTarget(loop), accepted_(std::move(accepted)), for_each_(std::move(for_each)) {}
 
   int listen(int fd) noexcept { return attach(fd, Interest::read); }
   void end() noexcept {
@@ -185,7 +191,19 @@ class Listener::Core final : public IoTarget, public TimerNode {
                                  SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket) return {};
     ++stats_.accepted;
+    if (for_each_) set_options(socket.get());
     return {std::move(socket), SocketAddress::from_native(native, size)};
+  }
+
+  // The listener could have them: this fails only for who has given up a privilege since. A
+  // connection with less priority is better than none.
+  void set_options(int accepted) noexcept {
+    const OptionFailure failure =
+        apply_socket_options(accepted, AF_UNSPEC, *for_each_, OptionsFor::live_socket);
+    if (!failure || !log::enabled(log::Level::warning) || !log_limit_.allow(loop().now())) return;
+    log::write(log::Level::warning,
+               fmt::format("listener {}: {}: {}; accepted all the same", address().to_string(),
+                           failure.text(), system_error_code(failure.error).message()));
   }
 
   // False when there is nothing more to be had now.
@@ -302,6 +320,7 @@ class Listener::Core final : public IoTarget, public TimerNode {
 
   Accepted accepted_;
   Function<void(std::error_code)> on_failure_;
+  const std::optional<SocketOptions> for_each_;  // that what it accepts does not inherit
   bool paused_ = false;
   bool exhausted_ = false;
   bool failed_ = false;
@@ -320,7 +339,9 @@ Listener::Listener(EventLoop& loop, const SocketAddress& address, Accepted accep
                    const ListenOptions& options) {
   MILLRACE_CHECK(accepted, "a Listener needs a callback");
   UniqueFd socket = open_listening_socket(address, options);
-  core_ = loop.services().slab<Core>().make(loop, std::move(accepted));
+  core_ = loop.services().slab<Core>().make(
+      loop, std::move(accepted),
+      options_not_inherited(options.socket, address.native()->sa_family));
   if (const int e = core_->listen(socket.get())) {
     core_->end();
     throw_system_error(e, fmt::format("epoll_ctl for listener {}", address.to_string()));

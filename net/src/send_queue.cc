@@ -291,7 +291,9 @@ SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, const Parts& b
       }
     }
 
-    const IoResult written = stream_write(fd, {parts.data(), count});
+    // A header shares its last segment with the file that follows.
+    const bool more = queued < bytes();
+    const IoResult written = stream_write(fd, {parts.data(), count}, more);
     const std::size_t of_queue = std::min(written.bytes, queued);
     *taken += written.bytes - of_queue;
     if (written.bytes < gathered) {

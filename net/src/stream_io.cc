@@ -49,11 +49,12 @@ IoResult stream_write(int fd, const std::byte* from, std::size_t n) noexcept {
   return repeat([&] { return sys::send(fd, from, n, MSG_NOSIGNAL); });
 }
 
-IoResult stream_write(int fd, std::span<const iovec> parts) noexcept {
+IoResult stream_write(int fd, std::span<const iovec> parts, bool more) noexcept {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(parts.data());  // sendmsg() does not write to it
   message.msg_iovlen = parts.size();
-  return repeat([&] { return sys::sendmsg(fd, &message, MSG_NOSIGNAL); });
+  const int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+  return repeat([&] { return sys::sendmsg(fd, &message, flags); });
 }
 
 IoResult stream_send_file(int fd, int file, std::uint64_t offset, std::size_t n) noexcept {

@@ -18,7 +18,10 @@ struct IoResult {
   std::size_t bytes = 0;
   int error = 0;  // errno value; EAGAIN when the kernel has nothing, or no room
 
-  bool blocked() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
+  // EINPROGRESS: the connection of TCP Fast Open is being made after all.
+  bool blocked() const noexcept {
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINPROGRESS;
+  }
   bool failed() const noexcept { return error != 0 && !blocked(); }
 };
 
@@ -26,7 +29,8 @@ struct IoResult {
 IoResult stream_read(int fd, std::byte* to, std::size_t n) noexcept;
 // Never raises SIGPIPE. A result of fewer bytes than given means that the kernel has no more room.
 IoResult stream_write(int fd, const std::byte* from, std::size_t n) noexcept;
-IoResult stream_write(int fd, std::span<const iovec> parts) noexcept;
+// `more`: something follows at once, and a last segment that is not full may wait for it.
+IoResult stream_write(int fd, std::span<const iovec> parts, bool more = false) noexcept;
 // The same from a file at `offset`. bytes == 0 without an error: the file ends here.
 IoResult stream_send_file(int fd, int file, std::uint64_t offset, std::size_t n) noexcept;
 // Whether the stream has data, has ended or has failed, without taking anything but the failure:

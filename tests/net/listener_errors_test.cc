@@ -108,7 +108,7 @@ TEST_F(ListenerErrorsTest, AnOptionThatTheKernelRefusesIsNamed) {
   const SocketAddress address = reserved.address();
   faults.on(Call::setsockopt, Fault::fail(ENOPROTOOPT), {.skip = 2});
   EXPECT_EQ(error_of(address, ENOPROTOOPT, options),
-            "TCP_USER_TIMEOUT for " + address.to_string() + ": Protocol not available");
+            "TCP_USER_TIMEOUT 5000 for " + address.to_string() + ": Protocol not available");
 }
 
 TEST_F(ListenerErrorsTest, WhenItCannotBeWatchedItIsNotMade) {

@@ -144,7 +144,7 @@ TEST_F(ListenerTest, WithDeferAcceptAConnectionIsReportedWithItsFirstBytes) {
   EXPECT_EQ(accepted[0].receive_some(), "x");
 }
 
-TEST_F(ListenerTest, AnIpv6ListenerWithDualStackAlsoTakesIpv4) {
+TEST_F(ListenerTest, AnIpv6ListenerAlsoTakesIpv4) {
   Listener listener(loop(), SocketAddress::any_v6(0), keep());
   const std::uint16_t port = listener.address().port();
   RawSocket v4 = RawSocket::connect_to(SocketAddress::loopback(port));
@@ -155,11 +155,11 @@ TEST_F(ListenerTest, AnIpv6ListenerWithDualStackAlsoTakesIpv4) {
   EXPECT_EQ(from[1], v6.address());
 }
 
-TEST_F(ListenerTest, WithoutDualStackAnIpv6ListenerLeavesIpv4Alone) {
+TEST_F(ListenerTest, WithV6OnlyAnIpv6ListenerLeavesIpv4Alone) {
   const ReservedPort reserved(SocketAddress::any(0));
   const std::uint16_t port = reserved.address().port();
   ListenOptions options;
-  options.dual_stack = false;
+  options.v6_only = true;
   Listener v6(loop(), SocketAddress::any_v6(port), keep(), options);
   EXPECT_EQ(socket_option(listening_descriptor(v6.address()), IPPROTO_IPV6, IPV6_V6ONLY), 1);
   Listener v4(loop(), SocketAddress::any(port), keep());

@@ -54,16 +54,6 @@ TEST_F(ServerOptionsTest, KeepaliveIsOffUnlessAnIdleTimeIsGiven) {
   EXPECT_EQ(accepted_option(options, IPPROTO_TCP, TCP_KEEPCNT), 5);
 }
 
-TEST_F(ServerOptionsTest, KeepaliveTimesBelowOneAreOne) {
-  ServerOptions options;
-  options.listen.socket.keepalive_idle = 1s;
-  options.listen.socket.keepalive_interval = 0s;
-  options.listen.socket.keepalive_probes = 0;
-  EXPECT_EQ(accepted_option(options, IPPROTO_TCP, TCP_KEEPIDLE), 1);
-  EXPECT_EQ(accepted_option(options, IPPROTO_TCP, TCP_KEEPINTVL), 1);
-  EXPECT_EQ(accepted_option(options, IPPROTO_TCP, TCP_KEEPCNT), 1);
-}
-
 TEST_F(ServerOptionsTest, TheUserTimeoutIsTheKernelsUnlessGiven) {
   ServerOptions options;
   EXPECT_EQ(accepted_option(options, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);

@@ -40,6 +40,12 @@ struct ClientOptions {
   // From connect() to the answer of the peer's kernel; then it fails with ETIMEDOUT. Zero: as long
   // as the kernel tries (about two minutes).
   std::chrono::milliseconds connect_timeout{10'000};
+  // What is sent in on_open goes along with the SYN, a round trip earlier, to a server that has
+  // given us a cookie (TCP Fast Open; bit 0 of net.ipv4.tcp_fastopen, without which one connects as
+  // usual). Then on_open comes before anything is known of the server, and nothing happens until
+  // something is sent: a refusal is on_close with ECONNREFUSED, and connect_timeout is over. For
+  // who speaks first, and whose request may be done twice.
+  bool fast_open = false;
   // Where to connect from; Family::none: the kernel chooses.
   SocketAddress local;
   ReconnectOptions reconnect;
@@ -61,7 +67,8 @@ class Client {
   // Starts an attempt. Its one result comes from the loop, never from inside this call: on_open, or
   // on_connect_failed with ECONNREFUSED, ETIMEDOUT, ENETUNREACH ... (a connection to itself, which
   // the kernel can make on loopback, counts as refused). Throws std::system_error for bad text and
-  // std::logic_error when not idle.
+  // for socket options that make no sense, std::logic_error when not idle. An option that the
+  // kernel refuses fails the attempt with its error, and a warning in the log names it.
   void connect(std::string_view address);
   void connect(const SocketAddress& address);
   // Ends an attempt (on_connect_failed with ECANCELED), a wait, or the connection, gracefully; no

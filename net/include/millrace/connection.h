@@ -19,12 +19,14 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <system_error>
 
 namespace millrace {
 
 class ConnectionHandler;
 class SendWriter;
+struct SocketOptions;
 
 class Connection {
  public:
@@ -114,6 +116,9 @@ class Connection {
   ConnectionStats stats() const noexcept;
   KernelQueues kernel_queues() const noexcept;  // two or three system calls
   std::optional<TcpInfo> tcp_info() const noexcept;
+  // Changes what is given and nothing else; which option could not be set, and why, is in `why`.
+  std::error_code set_socket_options(const SocketOptions& options, std::string* why = nullptr);
+  SocketOptions socket_options() const;  // as the kernel has them now: a dozen system calls
   // The descriptor, for options that have no function here. Not to be read, written or closed.
   int native_handle() noexcept;
 

@@ -26,14 +26,26 @@ struct ListenOptions {
   // How many connections the kernel completes and queues before we accept them; it caps this at
   // net.core.somaxconn.
   int backlog = 4096;
-  // Several sockets may listen on one port, and the kernel spreads connections over them. Off: two
-  // processes never share a port by accident.
+  // The port may be taken though connections of an earlier process are still in TIME_WAIT there,
+  // which is where each is for a minute that we closed first. Off: a restart fails with EADDRINUSE
+  // for that minute. Two sockets that listen never share a port by this.
+  bool reuse_address = true;
+  // Several sockets may listen on one port, and the kernel spreads connections over them: of one
+  // user, and each of them must say so. Off: two processes never share a port by accident, and the
+  // connections that wait in the queue of one that is gone are not lost.
   bool reuse_port = false;
-  // An IPv6 listener also takes IPv4 connections, as ::ffff:a.b.c.d.
-  bool dual_stack = true;
-  // The kernel reports a connection only when its first bytes are there, or after this time. For
-  // protocols in which the client speaks first. Zero: at once.
+  // An IPv6 listener takes IPv6 connections only. Off: IPv4 ones too, as ::ffff:a.b.c.d; then no
+  // other socket can have the port for IPv4.
+  bool v6_only = false;
+  // The kernel reports a connection only when its first bytes are there, or after about this time
+  // (to 3,600 s). For protocols in which the client speaks first: who only connects costs us
+  // nothing, and connection and first bytes cost one wake-up. Zero: at once.
   std::chrono::seconds defer_accept{0};
+  // So many clients at once may send their first bytes along with their SYN, which saves them a
+  // round trip: those who were here before and have a cookie (TCP Fast Open). A SYN may come twice,
+  // and its bytes with it: for requests that may be done twice. Needs bit 1 (2) of
+  // net.ipv4.tcp_fastopen. Zero: none.
+  int fast_open_queue = 0;
   // Set on the listener, inherited by what it accepts.
   SocketOptions socket;
 };
