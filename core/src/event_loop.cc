@@ -15,8 +15,8 @@ EventLoop::~EventLoop() {
 void EventLoop::run() {
   core_->run();
 }
-void EventLoop::run_once(Delay max_wait) {
-  core_->run_once(max_wait.value());
+bool EventLoop::run_once(Delay max_wait) {
+  return core_->run_once(max_wait.value());
 }
 void EventLoop::run_for(Delay duration) {
   core_->run_for(duration.value());

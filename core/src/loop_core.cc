@@ -105,14 +105,14 @@ void LoopCore::run() {
   mailbox_->clear_stop();
 }
 
-void LoopCore::run_once(Duration max_wait) {
+bool LoopCore::run_once(Duration max_wait) {
   const RunScope scope(*this);
   // To sleep takes to know how long; who does not reads the clock when he is back.
   if (max_wait != Duration::zero()) refresh_now();
   if (!mailbox_->stop_requested()) {
     iterate(max_wait < Duration::zero() ? std::nullopt : std::optional(max_wait));
   }
-  mailbox_->clear_stop();
+  return !mailbox_->take_stop();
 }
 
 void LoopCore::run_for(Duration duration) {

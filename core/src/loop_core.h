@@ -34,7 +34,7 @@ class LoopCore final : public TimerClock {
 
   // EventLoop's functions of the same names.
   void run();
-  void run_once(Duration max_wait);
+  bool run_once(Duration max_wait);
   void run_for(Duration duration);
   void defer(Task task);
   TimePoint now() noexcept;

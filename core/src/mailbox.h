@@ -33,6 +33,8 @@ class Mailbox {
   bool pending() const noexcept { return pending_.load(std::memory_order_seq_cst); }
   bool stop_requested() const noexcept { return stop_.load(std::memory_order_seq_cst); }
   void clear_stop() noexcept { stop_.store(false, std::memory_order_seq_cst); }
+  // Whether it was requested; it is no more.
+  bool take_stop() noexcept { return stop_requested() && stop_.exchange(false); }
   // False when there is something to do: the loop must not sleep.
   bool prepare_to_sleep() noexcept;
   void awake() noexcept { asleep_.store(false, std::memory_order_relaxed); }

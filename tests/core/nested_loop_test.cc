@@ -92,8 +92,11 @@ TEST_F(NestedLoopTest, AStopFromAnotherThreadEndsTheForeignSleep) {
   EXPECT_EQ(::poll(&ready, 1, 10'000), 1);
   other.join();
   const std::uint64_t before = loop().stats().iterations;
-  loop().run_once(0ms);
+  EXPECT_EQ(loop().next_timeout(), Duration::zero()) << "also who asks afterwards must not sleep";
+  EXPECT_FALSE(loop().run_once(0ms)) << "the foreign loop is told";
   EXPECT_EQ(loop().stats().iterations, before);
+  EXPECT_TRUE(loop().run_once(0ms));
+  EXPECT_EQ(loop().next_timeout(), std::nullopt) << "once";
 }
 
 TEST_F(NestedLoopTest, WorkThatWaitsMakesTheTimeoutZero) {
@@ -113,6 +116,30 @@ TEST_F(NestedLoopTest, WorkThatWaitsMakesTheTimeoutZero) {
   EXPECT_EQ(loop().next_timeout(), std::nullopt);
   loop().services().bury(std::make_unique<Mortal>());
   EXPECT_EQ(loop().next_timeout(), Duration::zero());
+}
+
+TEST_F(NestedLoopTest, ATaskThatAForeignCallbackPostsBeforeTheSleepEndsIt) {
+  ASSERT_EQ(loop().next_timeout(), std::nullopt);
+  bool ran = false;
+  loop().post([&] { ran = true; });
+  pollfd ready{loop().backend_fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&ready, 1, 10'000), 1);
+  loop().run_once(0ms);
+  EXPECT_TRUE(ran);
+}
+
+TEST_F(NestedLoopTest, ABusyPollingLoopNeitherPollsNorHurriesTheForeignOne) {
+  EventLoop polling({.busy_poll = std::chrono::hours(1)});
+  EXPECT_EQ(polling.next_timeout(), std::nullopt);
+  EXPECT_TRUE(polling.run_once(0ms));
+  bool fired = false;
+  const Timer timer = polling.after(5ms, [&] { fired = true; });
+  ASSERT_NE(polling.next_timeout(), std::nullopt);
+  EXPECT_GT(*polling.next_timeout(), Duration::zero());
+  pollfd ready{polling.backend_fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&ready, 1, 10'000), 1);
+  for (int i = 0; i < 100 && !fired; ++i) polling.run_once(0ms);
+  EXPECT_TRUE(fired);
 }
 
 TEST_F(NestedLoopTest, ALoopThatWasDrivenFromOutsideCanBeRunAgain) {

@@ -4,6 +4,7 @@
 #include "support/signal_test.h"
 
 #include <atomic>
+#include <future>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -177,7 +178,6 @@ TEST_F(SignalWatcherBatchTest, LoopsInManyThreadsCountTheirSignalsExactly) {
           own.stop();
         });
         ++ready;
-        ready.notify_all();
         own.run();
         round.wait(now - 1);  // as long as not all have counted it, nobody watches again
       }
@@ -186,17 +186,19 @@ TEST_F(SignalWatcherBatchTest, LoopsInManyThreadsCountTheirSignalsExactly) {
   int kept = 0;
   const SignalWatcher keeper(loop(), {SIGUSR1, SIGRTMIN}, [&](int n) { kept += n == SIGRTMIN; });
   for (int now = 1; now <= kRounds; ++now) {
-    for (int seen = ready; seen < now * kThreads; seen = ready) ready.wait(seen);
+    // While they make their loops, and while they destroy them.
     ::sigqueue(::getpid(), SIGRTMIN, {});
+    EXPECT_TRUE(run_until([&] { return kept == 2 * now - 1; }));
+    EXPECT_TRUE(run_until([&] { return ready == now * kThreads; }));
     ::kill(::getpid(), SIGUSR1);
-    for (int i = 0; i < 10; ++i) ::sigqueue(::getpid(), SIGRTMIN, {});
-    EXPECT_TRUE(run_until([&] { return counted == now * kThreads; }));
+    ::sigqueue(::getpid(), SIGRTMIN, {});
+    EXPECT_TRUE(run_until([&] { return kept == 2 * now && counted == now * kThreads; }));
     round = now;
     round.notify_all();
   }
   for (std::thread& worker : workers) worker.join();
   EXPECT_EQ(counted, kRounds * kThreads);
-  EXPECT_TRUE(run_until([&] { return kept == kRounds * 11; }));
+  EXPECT_EQ(kept, kRounds * 2);
 }
 
 TEST_F(SignalWatcherBatchTest, EveryWatcherOfEveryLoopIsCalledForEachSignalInItsLoopsThread) {
@@ -204,7 +206,7 @@ TEST_F(SignalWatcherBatchTest, EveryWatcherOfEveryLoopIsCalledForEachSignalInIts
   constexpr int kWatchers = 3;
   constexpr int kSignals = 200;
   std::atomic<int> ready{0};
-  std::atomic<int> done{0};
+  std::atomic<int> told{0};
   std::atomic<bool> churning{true};
   int counts[kLoops][kWatchers] = {};
   std::vector<std::thread> threads;
@@ -215,14 +217,12 @@ TEST_F(SignalWatcherBatchTest, EveryWatcherOfEveryLoopIsCalledForEachSignalInIts
       for (int& count : own_counts) {
         watchers.emplace_back(own, Signals{SIGRTMIN}, [&](int) {
           EXPECT_TRUE(own.in_loop_thread());
-          ++count;
-          if (own_counts[0] == kSignals && &count == &own_counts[kWatchers - 1]) own.stop();
+          ++told;
+          if (++count == kSignals && &count == &own_counts[kWatchers - 1]) own.stop();
         });
       }
       ++ready;
-      ready.notify_all();
       own.run();
-      ++done;
     });
   }
   threads.emplace_back([&] {  // loops that come and go beside them
@@ -233,12 +233,11 @@ TEST_F(SignalWatcherBatchTest, EveryWatcherOfEveryLoopIsCalledForEachSignalInIts
       own.run_once(0ms);
     }
   });
-  for (int seen = ready; seen < kLoops; seen = ready) ready.wait(seen);
-  for (int i = 0; i < kSignals; ++i) {
+  EXPECT_TRUE(run_until([&] { return ready == kLoops; }));
+  for (int sent = 1; sent <= kSignals; ++sent) {
     EXPECT_EQ(::sigqueue(::getpid(), SIGRTMIN, {}), 0);
-    if (i % 10 == 0) turns(1);
+    EXPECT_TRUE(run_until([&] { return told == sent * kLoops * kWatchers; }));
   }
-  EXPECT_TRUE(run_until([&] { return done == kLoops; }));
   churning = false;
   for (std::thread& thread : threads) thread.join();
   for (const auto& own_counts : counts) {
@@ -247,8 +246,13 @@ TEST_F(SignalWatcherBatchTest, EveryWatcherOfEveryLoopIsCalledForEachSignalInIts
 }
 
 TEST_F(SignalWatcherBatchTest, AThreadThatWasThereBeforeTheWatcherTakesNothingAway) {
-  std::atomic<bool> done{false};
-  std::thread earlier([&] { done.wait(false); });
+  std::promise<LoopRef> started;
+  std::thread earlier([&] {
+    EventLoop other;  // it waits as threads do
+    started.set_value(other.ref());
+    other.run();
+  });
+  const LoopRef other = started.get_future().get();
   int calls = 0;
   const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
   for (int i = 1; i <= 20; ++i) {
@@ -258,8 +262,7 @@ TEST_F(SignalWatcherBatchTest, AThreadThatWasThereBeforeTheWatcherTakesNothingAw
     ::pthread_kill(earlier.native_handle(), SIGUSR1);
     EXPECT_TRUE(run_until([&] { return calls == 2 * i; }));
   }
-  done = true;
-  done.notify_one();
+  other.stop();
   earlier.join();
 }
 

@@ -93,9 +93,10 @@ class EventLoop {
   // Runs until stop(). Throws std::logic_error when called from inside one of its own callbacks, or
   // in a forked child before reinit_after_fork(); the running loop is not disturbed.
   void run();
-  // One iteration that waits for at most `max_wait`: a negative one waits for ever. Returns at once
-  // after a stop(), without running anything.
-  void run_once(Delay max_wait = Duration(-1));
+  // One iteration that waits for at most `max_wait`: a negative one waits for ever. False when
+  // there was a stop(), for who runs the loop this way: in this iteration, or before it, and then
+  // nothing was run.
+  bool run_once(Delay max_wait = Duration(-1));
   // Runs for `duration` or until stop().
   void run_for(Delay duration);
   // Makes the present run(), or the next one if none is running, return after the iteration.
@@ -129,7 +130,8 @@ class EventLoop {
   void set_exception_hook(ExceptionHook hook);
 
   // To nest this loop in another one: when this descriptor is readable, or next_timeout() has
-  // passed (no value: never), call run_once(0).
+  // passed (no value: never), call run_once(0). Ask for next_timeout() each time before the other
+  // one waits, and last: what this thread starts or defers after that does not end the wait.
   int backend_fd() const noexcept;
   std::optional<Duration> next_timeout();
 
