@@ -44,6 +44,15 @@ inline ssize_t send(int fd, const void* from, size_t n, int flags) {
 inline ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   return ::sendmsg(fd, message, flags);
 }
+inline ssize_t recvmsg(int fd, msghdr* message, int flags) {
+  return ::recvmsg(fd, message, flags);
+}
+inline int recvmmsg(int fd, mmsghdr* messages, unsigned n, int flags) {
+  return ::recvmmsg(fd, messages, n, flags, nullptr);
+}
+inline int sendmmsg(int fd, mmsghdr* messages, unsigned n, int flags) {
+  return ::sendmmsg(fd, messages, n, flags);
+}
 inline ssize_t sendfile(int out, int in, off_t* offset, size_t n) {
   return ::sendfile(out, in, offset, n);
 }

@@ -33,11 +33,12 @@ std::vector<RecordedCall> calls;
 std::vector<std::pair<std::size_t, Fault>> by_number;
 
 constexpr const char* kNames[] = {
-    "accept4",         "bind",    "close",       "connect",     "epoll_create1", "epoll_ctl",
-    "epoll_wait",      "eventfd", "getpeername", "getsockname", "getsockopt",    "ioctl",
-    "listen",          "mmap",    "mremap",      "read",        "recv",          "send",
-    "sendfile",        "sendmsg", "setsockopt",  "shutdown",    "socket",        "timerfd_create",
-    "timerfd_settime", "write"};
+    "accept4",    "bind",           "close",           "connect",     "epoll_create1",
+    "epoll_ctl",  "epoll_wait",     "eventfd",         "getpeername", "getsockname",
+    "getsockopt", "ioctl",          "listen",          "mmap",        "mremap",
+    "read",       "recv",           "recvmmsg",        "recvmsg",     "send",
+    "sendfile",   "sendmmsg",       "sendmsg",         "setsockopt",  "shutdown",
+    "socket",     "timerfd_create", "timerfd_settime", "write"};
 static_assert(std::size(kNames) == static_cast<std::size_t>(Call::kCount));
 
 std::optional<Fault> by_rule(Call call, int fd) {

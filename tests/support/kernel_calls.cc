@@ -82,8 +82,11 @@ int __real_ioctl(int, unsigned long, ...);
 int __real_listen(int, int);
 ssize_t __real_read(int, void*, size_t);
 ssize_t __real_recv(int, void*, size_t, int);
+int __real_recvmmsg(int, mmsghdr*, unsigned, int, timespec*);
+ssize_t __real_recvmsg(int, msghdr*, int);
 ssize_t __real_send(int, const void*, size_t, int);
 ssize_t __real_sendfile(int, int, off_t*, size_t);
+int __real_sendmmsg(int, mmsghdr*, unsigned, int);
 ssize_t __real_sendmsg(int, const msghdr*, int);
 int __real_setsockopt(int, int, int, const void*, socklen_t);
 int __real_shutdown(int, int);
@@ -277,6 +280,23 @@ ssize_t __wrap_sendfile(int out, int in, off_t* offset, size_t n) {
         SimKernel::owns(out), [&](SimKernel& k) { return k.sendfile(out, in, offset, most); },
         [&] { return __real_sendfile(out, in, offset, most); });
   });
+}
+
+// Of datagrams, which no simulated kernel has. Shortened they take that many messages.
+int __wrap_sendmmsg(int fd, mmsghdr* messages, unsigned n, int flags) {
+  return static_cast<int>(scripted_transfer(Call::sendmmsg, fd, n, [&](size_t most) {
+    return ssize_t{__real_sendmmsg(fd, messages, static_cast<unsigned>(most), flags)};
+  }));
+}
+
+int __wrap_recvmmsg(int fd, mmsghdr* messages, unsigned n, int flags, timespec* timeout) {
+  return static_cast<int>(scripted_transfer(Call::recvmmsg, fd, n, [&](size_t most) {
+    return ssize_t{__real_recvmmsg(fd, messages, static_cast<unsigned>(most), flags, timeout)};
+  }));
+}
+
+ssize_t __wrap_recvmsg(int fd, msghdr* message, int flags) {
+  return scripted_call(Call::recvmsg, fd, [&] { return __real_recvmsg(fd, message, flags); });
 }
 
 ssize_t __wrap_sendmsg(int fd, const msghdr* message, int flags) {

@@ -12,3 +12,4 @@
 #include <millrace/resolver.h>
 #include <millrace/send_writer.h>
 #include <millrace/signal_watcher.h>
+#include <millrace/udp_socket.h>
