@@ -17,7 +17,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr const char* kTracedWhenQuick[] = {"raw-64-c100", "framed-64-d32-c64", "churn-c16"};
+constexpr const char* kTracedWhenQuick[] = {"raw-64-c100", "framed-64-d32-c64", "churn-c16",
+                                            "udp-64-d25-c4"};
 
 Plan plan_of(const CompareOptions& options) {
   Plan plan = options.quick ? Plan{3, {50ms, 150ms, 1}, 1, 100ms, {}, false}
@@ -115,7 +116,7 @@ void Comparison::run_course(Workload workload) {
   for (std::size_t i = 0; i < contestants.size(); ++i) {
     const bool sound = one.course.scores[i].errors.empty();
     clean_ = clean_ && sound;
-    if (sound && is_traced(workload))
+    if (sound && is_traced(workload) && contestants[i].serves(workload.server_mode()))
       one.system_calls[i] = system_calls_of(contestants[i], workload);
   }
   if (workload.id == kCapacityWorkload) {

@@ -113,12 +113,15 @@ std::vector<std::string> with_server(
 Course run_contest(const std::vector<Contestant>& contestants, const Workload& workload,
                    int rounds) {
   Course course{workload, std::vector<Scores>(contestants.size())};
-  for (std::size_t i = 0; i < contestants.size(); ++i) verify(contestants[i], course, i);
+  const std::string mode = workload.server_mode();
+  for (std::size_t i = 0; i < contestants.size(); ++i) {
+    if (contestants[i].serves(mode)) verify(contestants[i], course, i);
+  }
   const std::size_t n = contestants.size();
   for (std::size_t round = 0; round < static_cast<std::size_t>(rounds); ++round) {
     for (std::size_t turn = 0; turn < n; ++turn) {
       const std::size_t i = (round + turn) % n;
-      if (course.scores[i].errors.empty()) {
+      if (contestants[i].serves(mode) && course.scores[i].errors.empty()) {
         play(contestants[i], course, i);
       } else {
         course.scores[i].add_failure();

@@ -48,8 +48,8 @@ struct Course {
   std::vector<Scores> scores;  // by contestant
 };
 
-// Every contestant is first verified, then measured; one with errors is out of this workload. The
-// calling thread is expected to be on kClientCpu.
+// Every contestant is first verified, then measured; one with errors is out of this workload, and
+// so is one that has no server for it. The calling thread is expected to be on kClientCpu.
 Course run_contest(const std::vector<Contestant>& contestants, const Workload& workload,
                    int rounds);
 

@@ -44,7 +44,12 @@ std::string version_of(const std::string& program) {
 
 }  // namespace
 
+bool Contestant::serves(const std::string& mode) const {
+  return mode != kDatagramMode || std::filesystem::exists(program + "_datagrams");
+}
+
 std::vector<std::string> Contestant::command(const std::string& mode) const {
+  if (mode == kDatagramMode) return {program + "_datagrams", "0"};
   std::vector<std::string> words = {program, "0"};
   if (!mode.empty()) words.push_back(mode);
   return words;

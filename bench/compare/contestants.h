@@ -6,6 +6,9 @@
 
 namespace millrace::bench {
 
+// A mode for which a contestant has a program of its own, or none.
+constexpr const char* kDatagramMode = "--datagrams";
+
 struct Contestant {
   std::string name;     // in tables and in JSON
   std::string title;    // in a report
@@ -14,6 +17,8 @@ struct Contestant {
   std::string absent;   // why it does not take part; empty: it does
 
   bool present() const { return absent.empty(); }
+  // Whether it has a server for this mode.
+  bool serves(const std::string& mode) const;
   // What starts it on a port that the kernel chooses. `mode` is a word of its command line, empty
   // for a plain echo.
   std::vector<std::string> command(const std::string& mode) const;

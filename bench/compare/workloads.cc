@@ -3,6 +3,8 @@
 #include "broadcast.h"
 #include "byte_echo.h"
 #include "churn.h"
+#include "contestants.h"
+#include "datagrams.h"
 #include "stream.h"
 
 #include <algorithm>
@@ -49,6 +51,13 @@ Workload open(std::string id, std::string title, double share) {
   return workload;
 }
 
+Workload datagrams(std::string id, std::string title, std::size_t bytes, std::size_t sockets,
+                   std::size_t depth) {
+  Workload workload = echo(std::move(id), std::move(title), "datagrams", bytes, sockets, 1.05);
+  workload.load.depth = depth;
+  return other(std::move(workload), Kind::datagrams, "datagram");
+}
+
 Workload with_idle(Workload workload, std::size_t idle, int most_rounds) {
   workload.load.idle_connections = idle;
   workload.most_rounds = most_rounds;
@@ -69,6 +78,8 @@ const char* name_of(Kind kind) {
       return "stream";
     case Kind::broadcast:
       return "broadcast";
+    case Kind::datagrams:
+      return "datagrams";
   }
   return "";
 }
@@ -76,6 +87,7 @@ const char* name_of(Kind kind) {
 const char* Workload::server_mode() const {
   if (kind == Kind::stream) return "--sink";
   if (kind == Kind::broadcast) return "--broadcast";
+  if (kind == Kind::datagrams) return kDatagramMode;
   return load.framed ? "--framed" : "";
 }
 
@@ -105,6 +117,10 @@ std::vector<Workload> all_workloads(const Pace& pace) {
             Kind::stream, "MiB"),
       other(echo("broadcast-1k-c1000", "1 KiB to 1,000 subscribers", kOther, kKibibyte, 1000, 1.03),
             Kind::broadcast, "delivery"),
+      datagrams("udp-64-c1", "datagrams of 64 B, 1 socket", 64, 1, 1),
+      datagrams("udp-64-c100", "datagrams of 64 B, 100 sockets", 64, 100, 1),
+      datagrams("udp-64-d25-c4", "datagrams of 64 B, 25 under way, 4 sockets", 64, 4, 25),
+      datagrams("udp-1k-c100", "datagrams of 1 KiB, 100 sockets", kKibibyte, 100, 1),
       open("open-50", "open loop at 50 %, 64 B, 100 connections", 0.5),
       open("open-80", "open loop at 80 %, 64 B, 100 connections", 0.8),
   };
@@ -147,6 +163,8 @@ LoadResult run_workload(const Workload& workload, const LoadOptions& load) {
       return Stream(load).run();
     case Kind::broadcast:
       return Broadcast(load).run();
+    case Kind::datagrams:
+      return Datagrams(load).run();
     case Kind::open:
       return run_load(load);
     case Kind::echo:

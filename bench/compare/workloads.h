@@ -11,7 +11,7 @@
 
 namespace millrace::bench {
 
-enum class Kind { echo, open, churn, stream, broadcast };
+enum class Kind { echo, open, churn, stream, broadcast, datagrams };
 const char* name_of(Kind kind);
 
 struct Workload {

@@ -93,6 +93,18 @@ inline int listen_on(std::uint16_t port, int flags = SOCK_NONBLOCK) {
   return fd;
 }
 
+// A socket that receives datagrams, and is announced.
+inline int receive_datagrams_on(std::uint16_t port) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+  sockaddr_in address = loopback(port);
+  socklen_t size = sizeof address;
+  auto* native = reinterpret_cast<sockaddr*>(&address);
+  if (bind(fd, native, size) != 0) fail("bind");
+  getsockname(fd, native, &size);
+  announce(ntohs(address.sin_port));
+  return fd;
+}
+
 // How many bytes of complete frames lie at the front.
 inline std::size_t whole_frames(const char* from, std::size_t n) {
   std::size_t at = 0;
