@@ -2,6 +2,7 @@
 #include <millrace/error.h>
 #include <millrace/socket_address.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
@@ -145,7 +146,7 @@ RefusedName check_abstract(std::string_view name) {
 SocketAddress make_unix(std::string_view bytes) noexcept {
   sockaddr_un native{};
   native.sun_family = AF_UNIX;
-  std::memcpy(native.sun_path, bytes.data(), bytes.size());
+  std::copy(bytes.begin(), bytes.end(), native.sun_path);  // which may be none, nowhere
   return SocketAddress::from_native(&native, offsetof(sockaddr_un, sun_path) + bytes.size());
 }
 
