@@ -75,7 +75,7 @@ void put_ipv4(const Setter& s, const DatagramOptions& options) {
 }
 
 void put_ipv6(const Setter& s, const DatagramOptions& options) {
-  s.put("IPV6_V6ONLY", IPPROTO_IPV6, IPV6_V6ONLY, int{!options.dual_stack});
+  s.put("IPV6_V6ONLY", IPPROTO_IPV6, IPV6_V6ONLY, int{options.v6_only});
   s.put("IPV6_RECVERR", IPPROTO_IPV6, IPV6_RECVERR, 1);
   if (options.traffic_class >= 0) {
     s.put("IPV6_TCLASS", IPPROTO_IPV6, IPV6_TCLASS, options.traffic_class);
@@ -104,7 +104,7 @@ void put_udp(const Setter& s, const DatagramOptions& options) {
   const bool v6 = s.address.family() == SocketAddress::Family::ipv6;
   if (v6) put_ipv6(s, options);
   if (!v6 && options.local_address) s.put("IP_PKTINFO", IPPROTO_IP, IP_PKTINFO, 1);
-  if (!v6 || options.dual_stack) put_ipv4(s, options);
+  if (!v6 || !options.v6_only) put_ipv4(s, options);
 }
 
 sockaddr_storage stored(const SocketAddress& address) {

@@ -252,7 +252,7 @@ DatagramResult DatagramCore::send(const DatagramQueue::Target& target, ByteView 
   std::size_t largest_bytes = std::min(largest_bytes_, options_.queue_bytes);
   if (target.to && target.to->family() != family_) {
     const bool mapped = family_ == Family::ipv6 && target.to->family() == Family::ipv4;
-    if (!mapped || !options_.dual_stack) return DatagramResult::wrong_family;
+    if (!mapped || options_.v6_only) return DatagramResult::wrong_family;
     largest_bytes = std::min(largest_bytes, kMostUdp4Bytes);
   }
   if (bytes.size() > largest_bytes) return DatagramResult::too_large;

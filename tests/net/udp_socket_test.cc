@@ -63,7 +63,7 @@ TEST_F(UdpSocketTest, OneOnTheIpv6WildcardServesIpv4TooUnlessToldNotTo) {
   EXPECT_TRUE(both.send_to(peer.address(), "an IPv4 address as it is"));
   EXPECT_EQ(peer_receives(peer, 1), Texts{"an IPv4 address as it is"});
 
-  UdpSocket only_six(loop(), {}, {.dual_stack = false});
+  UdpSocket only_six(loop(), {}, {.v6_only = true});
   only_six.bind("[::]:0");
   EXPECT_EQ(only_six.send_to(peer.address(), "x"), DatagramResult::wrong_family);
   UdpSocket only_four(loop(), {});

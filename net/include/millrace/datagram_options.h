@@ -44,8 +44,8 @@ struct DatagramOptions {
   // Several sockets of one user may bind the same port, and the kernel spreads what arrives over
   // them by sender: one socket for each loop.
   bool reuse_port = false;
-  // A socket bound to an IPv6 wildcard also serves IPv4, as ::ffff:a.b.c.d.
-  bool dual_stack = true;
+  // A socket bound to an IPv6 wildcard serves IPv6 only. Off: IPv4 too, as ::ffff:a.b.c.d.
+  bool v6_only = false;
   // May send to broadcast addresses. Off: a mistyped address does not reach a whole network.
   bool broadcast = false;
   // The DSCP byte of each packet, 0 to 255, for routers that prefer some; -1: the kernel's (0).
