@@ -28,6 +28,8 @@ TEST(Function, IsEmptyByDefaultAndWhenMadeOfNull) {
 }
 
 TEST(Function, CallsFunctionPointersLambdasAndMembers) {
+  Function<int(int)> function(twice);
+  EXPECT_EQ(function(4), 8);
   struct Thing {
     int value = 7;
     int plus(int n) const { return value + n; }

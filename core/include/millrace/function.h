@@ -29,7 +29,7 @@ class Function<R(Args...), kInlineBytes> {
   template <class F>
   requires(!std::is_same_v<std::remove_cvref_t<F>, Function> &&
            std::is_invocable_r_v<R, std::decay_t<F>&, Args...>) Function(F&& callable) {
-    if constexpr (std::is_pointer_v<std::decay_t<F>>) {
+    if constexpr (std::is_pointer_v<std::remove_cvref_t<F>>) {
       if (callable == nullptr) return;
     }
     hold<std::decay_t<F>>(std::forward<F>(callable));
