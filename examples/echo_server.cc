@@ -53,7 +53,8 @@ int main(int argc, char** argv) {
   CLI::App app("Sends back what it receives.");
   std::string address;
   std::string framing = "none";
-  app.add_option("--listen", address, "HOST:PORT to listen on; port 0 lets the kernel choose")
+  app.add_option("--listen", address,
+                 "HOST:PORT to listen on; port 0 lets the kernel choose; or unix:PATH")
       ->required();
   app.add_option("--framing", framing, "none, or length-prefix: 4 bytes, big-endian")
       ->check(CLI::IsMember({"none", "length-prefix"}));

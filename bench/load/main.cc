@@ -38,7 +38,7 @@ struct EchoCommand {
   LoadOptions options;
 
   void add_to(CLI::App& app) {
-    app.add_option("--connect", address, "HOST:PORT of the echo server")->required();
+    app.add_option("--connect", address, "HOST:PORT or unix:PATH of the echo server")->required();
     app.add_option("--connections", options.connections)
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
@@ -82,7 +82,7 @@ struct MemoryCommand {
   MemoryOptions options;
 
   void add_to(CLI::App& app) {
-    app.add_option("--connect", address, "HOST:PORT of the echo server")->required();
+    app.add_option("--connect", address, "HOST:PORT or unix:PATH of the echo server")->required();
     app.add_option("--server-pid", options.server_pid, "measure the memory of this process")
         ->required();
     app.add_option("--connections", options.connections)->capture_default_str();

@@ -25,7 +25,7 @@ UniqueFd connect_to(const SocketAddress& server, const SocketAddress& source) {
   if (!fd) fail("socket");
   const int one = 1;
   ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  if (source.family() != SocketAddress::Family::none) {
+  if (source.family() == server.family()) {
     // The port is chosen at connect(): it has to be free towards this server only.
     ::setsockopt(fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     if (::bind(fd.get(), source.native(), source.native_size()) != 0) fail("bind");

@@ -65,6 +65,10 @@ class Category final : public std::error_category {
         return "host name not looked up in time";
       case error::too_many_lookups:
         return "too many host names being looked up at the same time";
+      case error::too_many_descriptors:
+        return "more descriptors passed than allowed";
+      case error::descriptors_lost:
+        return "no room for a descriptor that was passed";
     }
     return "unknown millrace error " + std::to_string(value);
   }

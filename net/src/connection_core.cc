@@ -83,7 +83,8 @@ ConnectionCore::~ConnectionCore() = default;
 
 int ConnectionCore::open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socket,
                          const SocketAddress& peer, ConnectionHandler& handler,
-                         std::unique_ptr<ConnectionHandler> owned_handler, FirstRead* first_read) {
+                         std::unique_ptr<ConnectionHandler> owned_handler, FirstRead* first_read,
+                         bool from_elsewhere) {
   ConnectionCore* made = nullptr;
   int e = 0;
   try {
@@ -102,6 +103,10 @@ int ConnectionCore::open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socke
   static_cast<void>(socket.release());
   made->enter_owner();
   made->set(kTimersChanged);
+  if (from_elsewhere) made->set(kHandleShared);
+  if (made->over_unix() && owner.connection_options.limits.receive_descriptors > 0) {
+    made->set(kDescriptors);
+  }
   if (owner.draining_) made->set(kDrainOwed | kDrainTold);
   made->call("on_open", [&] { made->handler_->on_open(*made); });
   made->settle();

@@ -39,6 +39,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace millrace {
 
@@ -81,11 +82,11 @@ class ConnectionCore final : public IoTarget, public Connection {
 
   // Takes over a connected, non-blocking socket and opens the connection: on_open runs before this
   // returns 0. Otherwise an errno value: the kernel or the memory has no room for one more; the
-  // socket is closed and nothing was called.
+  // socket is closed and nothing was called. `from_elsewhere`: there may be copies of it.
   static int open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socket,
                   const SocketAddress& peer, ConnectionHandler& handler,
-                  std::unique_ptr<ConnectionHandler> owned_handler,
-                  FirstRead* first_read = nullptr);
+                  std::unique_ptr<ConnectionHandler> owned_handler, FirstRead* first_read = nullptr,
+                  bool from_elsewhere = false);
 
   ConnectionCore(EventLoop& loop, ConnectionOwner& owner, ConnectionHandler& handler,
                  const SocketAddress& peer);
@@ -96,6 +97,8 @@ class ConnectionCore final : public IoTarget, public Connection {
   SendResult send_shared(ByteView first, SharedBytes second, ByteView third = {});
   SendResult try_send(ByteView bytes);
   SendResult send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length);
+  SendResult send_descriptors(ByteView bytes, std::vector<UniqueFd>& given);
+  std::vector<UniqueFd> take_descriptors() noexcept;
   void flush_now();
   // A Cork is there, or is gone (cork.h).
   void cork();
@@ -116,6 +119,7 @@ class ConnectionCore final : public IoTarget, public Connection {
   bool ended() const noexcept { return (flags_ & kFinished) != 0; }
   // From now on a close() for a reason ends with RST.
   void note_piped() noexcept { set(kPiped); }
+  bool over_unix() const noexcept { return has(kUnix); }
   // Why it has ended or is about to; no error: in order.
   std::error_code end_reason() const noexcept;
   // How much may be queued within the hard limit.
@@ -158,6 +162,7 @@ class ConnectionCore final : public IoTarget, public Connection {
     kMayBorrow = 1 << 26,      // the send queue has borrowed since its last own()
     kUnix = 1 << 27,           // a Unix socket
     kUncorkDue = 1 << 28,      // no Cork is left: the kernel is told once nothing is queued
+    kDescriptors = 1 << 29,    // descriptors that the peer passes are received
   };
   static constexpr std::uint32_t kNoMoreSending =
       kEndRequested | kClosing | kWriteFailed | kFailed | kFinished;
@@ -197,6 +202,11 @@ class ConnectionCore final : public IoTarget, public Connection {
     explicit NamedPeer(const SocketAddress& peer) : ContextBase(&kKey<NamedPeer>), address(peer) {}
     SocketAddress address;
   };
+  // There once the peer has passed some.
+  struct Received final : ContextBase {
+    Received() : ContextBase(&kKey<Received>) {}
+    std::vector<UniqueFd> descriptors;
+  };
   // There while a timeout runs.
   struct Deadline final : ContextBase, TimerNode {
     explicit Deadline(ConnectionCore& c) : ContextBase(&kKey<Deadline>), connection(c) {}
@@ -226,7 +236,7 @@ class ConnectionCore final : public IoTarget, public Connection {
   Rare& rare() { return obtain<Rare>(); }
   static bool is_ours(const ContextBase& one) noexcept {
     return one.key == &kKey<Rare> || one.key == &kKey<Deadline> || one.key == &kKey<PeerV6> ||
-           one.key == &kKey<NamedPeer>;
+           one.key == &kKey<NamedPeer> || one.key == &kKey<Received>;
   }
 
   [[gnu::flatten]] void handle_io(IoEvents events) override;
@@ -260,7 +270,10 @@ class ConnectionCore final : public IoTarget, public Connection {
   bool read_turn() noexcept;
   void read_first(FirstRead& first_read) noexcept;
   bool receive_once() noexcept;
-  bool receive_into(const StoredInput::Window& window, LoopServices& loop) noexcept;
+  template <class Read>
+  bool receive_into(const StoredInput::Window& window, LoopServices& loop, Read&& read);
+  [[gnu::noinline]] bool receive_with_descriptors(LoopServices& loop);
+  bool keep_descriptors(PassedDescriptors& passed);
   void take_in(ByteView all) noexcept;
   void deliver(ByteView all) noexcept;
   [[gnu::noinline]] void keep(ByteView rest, StoredInput::Wish wish) noexcept;
@@ -274,7 +287,8 @@ class ConnectionCore final : public IoTarget, public Connection {
   SendResult admit(std::size_t more) noexcept;
   SendResult admit_message(std::size_t bytes) noexcept;
   [[gnu::cold]] SendResult overflow(std::size_t more) noexcept;
-  [[gnu::cold]] void abort_overflow(std::size_t more) noexcept;
+  [[gnu::cold]] void abort_overflow(std::size_t queued, std::size_t more, std::size_t limit,
+                                    const char* what) noexcept;
   [[gnu::cold]] SendResult refuse() noexcept;
   [[gnu::cold]] void count_dropped(std::uint64_t messages, std::size_t bytes) noexcept;
   template <class Append>
@@ -286,6 +300,7 @@ class ConnectionCore final : public IoTarget, public Connection {
   SendResult send_large(ByteView first, ByteView second, ByteView third);
   void append(ByteView part);
   SendResult queue_committed(std::size_t n) noexcept;
+  SendResult admit_descriptors(std::size_t more) noexcept;
   void check_no_writer() const;
   void flush_if_much() noexcept;
   SendResult appended() noexcept;

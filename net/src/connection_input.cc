@@ -6,6 +6,7 @@
 #include "stream_io.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <new>
 #include <string>
 
@@ -49,18 +50,36 @@ void ConnectionCore::read_first(FirstRead& first_read) noexcept {
 bool ConnectionCore::receive_once() noexcept {
   try {
     LoopServices& loop = services();
-    // Once closing, what comes is discarded; what was stored is of no use any more.
-    if (has(kClosing)) input_.clear(loop.blocks());
-    return receive_into(input_.window(loop), loop);
+    if (has(kClosing | kDescriptors)) {
+      if (!has(kClosing)) return receive_with_descriptors(loop);
+      // Once closing, what comes is discarded; what was stored is of no use any more.
+      input_.clear(loop.blocks());
+    }
+    return receive_into(input_.window(loop), loop, [fd = fd()](std::byte* to, std::size_t n) {
+      return stream_read(fd, to, n);
+    });
   } catch (const std::bad_alloc&) {
     break_off(make_error_code(std::errc::not_enough_memory), "no memory to receive into");
     return false;
   }
 }
 
-bool ConnectionCore::receive_into(const StoredInput::Window& window, LoopServices& loop) noexcept {
+// The kernel stops reading behind descriptors: there may be more though the window is not full.
+bool ConnectionCore::receive_with_descriptors(LoopServices& loop) {
+  PassedDescriptors passed;
+  const bool filled = receive_into(input_.window(loop), loop, [&](std::byte* to, std::size_t n) {
+    const IoResult got = stream_read(fd(), to, n, &passed);
+    const bool kept = (passed.count == 0 && !passed.lost) || keep_descriptors(passed);
+    return kept ? got : IoResult{0, EAGAIN};  // not kept: it has failed, and delivers no more
+  });
+  return filled || passed.count > 0;
+}
+
+template <class Read>
+bool ConnectionCore::receive_into(const StoredInput::Window& window, LoopServices& loop,
+                                  Read&& read) {
   MILLRACE_DCHECK(borrows_nothing(), "invariant 4: what was received is still borrowed");
-  const IoResult got = stream_read(fd(), window.at, window.size);
+  const IoResult got = read(window.at, window.size);
   if (got.blocked()) return false;
   if (got.failed()) {
     break_off(system_error_code(got.error));
@@ -152,7 +171,9 @@ void ConnectionCore::look_for_end(IoEvents events) noexcept {
 // The socket takes no more bytes. What has arrived before is still delivered, then it is over.
 void ConnectionCore::read_remaining() noexcept {
   for (int i = 0; i < kRemainingReads && wants_input(); ++i) {
-    if (!receive_once() && !has(kRedeliver)) break;
+    const std::uint64_t before = bytes_received_;
+    const bool more = receive_once() || (has(kUnix) && bytes_received_ != before);
+    if (!more && !has(kRedeliver)) break;
     if (has(kRedeliver) && wants_input()) deliver(input_.view());
   }
   fail({});  // the failed write has left the reason

@@ -60,7 +60,7 @@ SendResult ConnectionCore::admit_message(std::size_t bytes) noexcept {
 SendResult ConnectionCore::overflow(std::size_t more) noexcept {
   const ConnectionLimits& limits = options().limits;
   if (limits.overflow == Overflow::close) {
-    abort_overflow(more);
+    abort_overflow(output_.bytes(), more, limits.send_queue_bytes, " bytes");
     return SendResult::closed;
   }
   // Nobody shall wait for on_drained to try again what never fits.
@@ -69,11 +69,12 @@ SendResult ConnectionCore::overflow(std::size_t more) noexcept {
   return limits.overflow == Overflow::drop_newest ? SendResult(SendResult::dropped) : refused;
 }
 
-void ConnectionCore::abort_overflow(std::size_t more) noexcept {
+void ConnectionCore::abort_overflow(std::size_t queued, std::size_t more, std::size_t limit,
+                                    const char* what) noexcept {
   std::string detail;
   try {
-    detail = std::to_string(output_.bytes()) + " bytes queued and " + std::to_string(more) +
-             " more to send, limit " + std::to_string(options().limits.send_queue_bytes);
+    detail = std::to_string(queued) + what + " queued and " + std::to_string(more) +
+             " more to send, limit " + std::to_string(limit);
   } catch (const std::bad_alloc&) {
     // The error says enough.
   }
@@ -230,6 +231,36 @@ SendResult ConnectionCore::send_file(UniqueFd file, std::uint64_t offset, std::u
   check_no_writer();
   // A file takes no memory: it counts for the watermark, but not against the hard limit.
   return queue([&] { output_.append_file(std::move(file), offset, length, pool()); });
+}
+
+SendResult ConnectionCore::send_descriptors(ByteView bytes, std::vector<UniqueFd>& given) {
+  if (!over_unix()) return SendResult::unsupported;
+  if (given.empty()) return send_bytes(bytes, {});
+  MILLRACE_CHECK(!bytes.empty(), "send_descriptors() without a byte to travel with");
+  for (const UniqueFd& one : given) MILLRACE_CHECK(one, "send_descriptors() of no descriptor");
+  check_no_writer();
+  SendResult admitted = admit_descriptors(given.size());
+  if (admitted) admitted = admit_message(bytes.size());
+  if (!admitted) return admitted;
+  return queue([&] { output_.append_descriptors(bytes, given, pool()); });
+}
+
+// As admit_message().
+SendResult ConnectionCore::admit_descriptors(std::size_t more) noexcept {
+  if (!open_for_sending()) return SendResult::closed;
+  const ConnectionLimits& limits = options().limits;
+  const std::size_t waiting = output_.descriptors();
+  if (more > kMostDescriptors) return SendResult::too_large;
+  if (waiting + more <= limits.send_descriptors) return SendResult::sent;
+  if (limits.overflow == Overflow::close) {
+    abort_overflow(waiting, more, limits.send_descriptors, " descriptors");
+    return SendResult::closed;
+  }
+  const bool never_fits = more > limits.send_descriptors;
+  if (limits.overflow == Overflow::drop_newest) count_dropped(1, 0);
+  if (never_fits) return SendResult::too_large;
+  const SendResult refused = refuse();
+  return limits.overflow == Overflow::drop_newest ? SendResult(SendResult::dropped) : refused;
 }
 
 void ConnectionCore::note_flushed(const SendQueue::Flushed& flushed) noexcept {

@@ -178,7 +178,8 @@ void ConnectionCore::close_overdue(std::error_code why) noexcept {
   close_gracefully(why, detail);
 }
 
-// Of the kernel's queue; the FIN counts for one byte.
+// Of the kernel's queue; the FIN counts for one byte, but not on Unix sockets. Zero means
+// everywhere that the peer has it all.
 int ConnectionCore::unacknowledged() const noexcept {
   int bytes = 0;
   sys::ioctl(fd(), SIOCOUTQ, &bytes);
@@ -187,6 +188,10 @@ int ConnectionCore::unacknowledged() const noexcept {
 
 std::size_t ConnectionCore::unacknowledged_bytes() const noexcept {
   const int all = std::max(unacknowledged(), 0);
+  // Of a Unix socket it is the memory that they take: more than their bytes.
+  if (has(kUnix))
+    return static_cast<std::size_t>(
+        std::min<std::uint64_t>(bytes_sent_, static_cast<std::uint64_t>(all)));
   return static_cast<std::size_t>(all > 0 && has(kFinSent) ? all - 1 : all);
 }
 

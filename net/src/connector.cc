@@ -10,12 +10,20 @@
 #include "stream_io.h"
 #include "syscalls.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <string>
 #include <utility>
 
 namespace millrace {
+namespace {
+
+// The longest wait for a place in the queue of a server: one that accepts nothing at all is asked
+// ten times a second.
+constexpr std::chrono::milliseconds kLongestTry{100};
+
+}  // namespace
 
 Connector::Connector(EventLoop& loop, const SocketAddress& address, Result result)
     : IoTarget(loop), address_(address), result_(std::move(result)) {}
@@ -23,11 +31,12 @@ Connector::Connector(EventLoop& loop, const SocketAddress& address, Result resul
 Connector* Connector::start(EventLoop& loop, const SocketAddress& address,
                             const ClientOptions& options, Result result) {
   auto* made = loop.services().slab<Connector>().make(loop, address, std::move(result));
+  if (options.connect_timeout.count() > 0) made->deadline_ = loop.now() + options.connect_timeout;
   made->failed_ = made->begin(options);
   if (made->failed_ != 0) {
     made->request_flush();
-  } else if (options.connect_timeout.count() > 0) {
-    made->TimerNode::start(loop, options.connect_timeout);
+  } else {
+    made->start_timer();
   }
   return made;
 }
@@ -54,14 +63,21 @@ int Connector::begin(const ClientOptions& options) noexcept {
       sys::bind(socket.get(), options.local.native(), options.local.native_size()) != 0) {
     return errno;
   }
+  waiting_ = std::move(socket);
+  return try_to_connect();
+}
+
+int Connector::try_to_connect() noexcept {
   // EINTR: the attempt goes on by itself, as with EINPROGRESS.
-  if (sys::connect(socket.get(), address_.native(), address_.native_size()) != 0 &&
+  if (sys::connect(waiting_.get(), address_.native(), address_.native_size()) != 0 &&
       errno != EINPROGRESS && errno != EINTR) {
-    return errno;
+    // The queue of a Unix server is full, and no event will tell when it no longer is.
+    const bool full = errno == EAGAIN && address_.family() == SocketAddress::Family::unix_domain;
+    return full ? 0 : errno;
   }
   // Only now: a socket that is not connecting yet would report a hang-up.
-  if (const int e = attach(socket.get(), Interest::write)) return e;
-  static_cast<void>(socket.release());
+  if (const int e = attach(waiting_.get(), Interest::write)) return e;
+  static_cast<void>(waiting_.release());
   return 0;
 }
 
@@ -73,6 +89,16 @@ void Connector::tell(const OptionFailure& failure) const noexcept {
                                         system_error_code(failure.error).message());
   } catch (const std::bad_alloc&) {
     // The attempt fails with the error all the same.
+  }
+}
+
+// Until the attempt has failed, or is to be repeated.
+void Connector::start_timer() {
+  if (waiting_) {
+    TimerNode::start(loop(), std::min<Duration>(deadline_ - loop().now(), next_try_));
+    next_try_ = std::min(next_try_ * 2, kLongestTry);
+  } else if (deadline_ != TimePoint::max()) {
+    TimerNode::start(loop(), deadline_ - loop().now());
   }
 }
 
@@ -101,7 +127,9 @@ void Connector::handle_flush() {
 }
 
 void Connector::handle_timer() {
-  report({}, ETIMEDOUT);
+  if (!waiting_ || loop().now() >= deadline_) return report({}, ETIMEDOUT);
+  if (const int e = try_to_connect()) return report({}, e);
+  start_timer();
 }
 
 void Connector::report(UniqueFd socket, int error) {
@@ -113,6 +141,7 @@ void Connector::report(UniqueFd socket, int error) {
 void Connector::cancel() noexcept {
   TimerNode::cancel(loop());
   detach_and_close(true);
+  waiting_.reset();
   bury();
 }
 

@@ -6,6 +6,7 @@
 #include <millrace/function.h>
 #include <millrace/io_target.h>
 #include <millrace/socket_address.h>
+#include <millrace/time.h>
 #include <millrace/timer.h>
 #include <millrace/unique_fd.h>
 
@@ -32,6 +33,8 @@ class Connector final : public IoTarget, public TimerNode {
  private:
   int begin(const ClientOptions& options) noexcept;
   void tell(const OptionFailure& failure) const noexcept;
+  int try_to_connect() noexcept;
+  void start_timer();
   void report(UniqueFd socket, int error);
   bool connected_to_itself() const noexcept;
 
@@ -43,6 +46,9 @@ class Connector final : public IoTarget, public TimerNode {
   SocketAddress address_;
   Result result_;
   int failed_ = 0;  // errno value of an attempt that failed at once
+  TimePoint deadline_ = TimePoint::max();
+  UniqueFd waiting_;  // a Unix socket whose server's queue was full: tries again
+  std::chrono::milliseconds next_try_{1};
 };
 
 }  // namespace millrace

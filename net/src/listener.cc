@@ -10,6 +10,7 @@
 #include "apply_socket_options.h"
 #include "stream_io.h"
 #include "syscalls.h"
+#include "unix_listen.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -101,8 +102,10 @@ class Listener::Core final : public IoTarget, public TimerNode {
       : IoTarget(loop), accepted_(std::move(accepted)), for_each_(std::move(for_each)) {}
 
   int listen(int fd) noexcept { return attach(fd, Interest::read); }
+  void keep(UnixPath path) noexcept { path_ = std::move(path); }
   void end() noexcept {
     TimerNode::cancel(loop());
+    path_.remove();
     detach_and_close(true);
     while (waiting() > 0) drop(waiting_[next_waiting_++].socket);
     bury();
@@ -111,6 +114,7 @@ class Listener::Core final : public IoTarget, public TimerNode {
     if (!attached()) return;
     TimerNode::cancel(loop());
     exhausted_ = false;
+    path_.remove();  // first: who comes now finds nobody, instead of a queue that nobody takes
     take_queue();
     detach_and_close(true);
     if (waiting() > 0 && !paused_) request_flush();
@@ -331,6 +335,7 @@ class Listener::Core final : public IoTarget, public TimerNode {
   std::chrono::milliseconds pause_length_ = kShortestPause;
   log::RateLimit log_limit_;
   ListenerStats stats_;
+  UnixPath path_;
   std::vector<Waiting> waiting_;  // from next_waiting_
   std::size_t next_waiting_ = 0;
 };
@@ -338,10 +343,17 @@ class Listener::Core final : public IoTarget, public TimerNode {
 Listener::Listener(EventLoop& loop, const SocketAddress& address, Accepted accepted,
                    const ListenOptions& options) {
   MILLRACE_CHECK(accepted, "a Listener needs a callback");
-  UniqueFd socket = open_listening_socket(address, options);
+  UnixListening made;
+  if (address.family() == SocketAddress::Family::unix_domain) {
+    made = listen_unix(address, options);
+  } else {
+    made.socket = open_listening_socket(address, options);
+  }
+  UniqueFd& socket = made.socket;
   core_ = loop.services().slab<Core>().make(
       loop, std::move(accepted),
       options_not_inherited(options.socket, address.native()->sa_family));
+  core_->keep(std::move(made.path));
   if (const int e = core_->listen(socket.get())) {
     core_->end();
     throw_system_error(e, fmt::format("epoll_ctl for listener {}", address.to_string()));

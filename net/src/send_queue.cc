@@ -8,13 +8,15 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <utility>
 
 namespace millrace {
 namespace {
 
-enum Kind : std::uint32_t { kBytes = 0, kShared, kFile, kBorrowed };  // Block::kind
+// Block::kind. From kFile on a piece needs a call of its own.
+enum Kind : std::uint32_t { kBytes = 0, kShared, kBorrowed, kFile, kDescriptors };
 
 // One call gathers at most this many pieces: far below IOV_MAX (1,024), and beyond it the cost of a
 // call no longer counts beside that of its pieces.
@@ -43,6 +45,22 @@ FileRange& file(Block& block) {
 // Of a block of kind kBorrowed: where its byte 0 lies. The room behind its header is for the copy.
 const std::byte* borrowed(const Block& block) {
   return reinterpret_cast<const std::byte*>(static_cast<std::uintptr_t>(block.tag));
+}
+
+// Of a block of kind kDescriptors, whose bytes lie in it as those of kBytes do.
+using Descriptors = std::vector<UniqueFd>;
+Descriptors& descriptors_of(Block& block) {
+  static_assert(sizeof(std::unique_ptr<Descriptors>) <= sizeof block.tag);
+  return **std::launder(reinterpret_cast<std::unique_ptr<Descriptors>*>(&block.tag));
+}
+const Descriptors& descriptors_of(const Block& block) {
+  return descriptors_of(const_cast<Block&>(block));
+}
+// They have gone with its first byte: what remains is bytes.
+void forget_descriptors(Block& block) {
+  using Owner = std::unique_ptr<Descriptors>;
+  std::launder(reinterpret_cast<Owner*>(&block.tag))->~Owner();
+  block.kind = kBytes;
 }
 
 // Not of a file.
@@ -146,6 +164,26 @@ void SendQueue::append_file(UniqueFd opened, std::uint64_t offset, std::uint64_t
   ::new (block->bytes()) FileRange{std::move(opened), offset};
 }
 
+void SendQueue::append_descriptors(ByteView bytes, Descriptors& given, BlockPool& pool) {
+  auto kept = std::make_unique<Descriptors>();
+  const std::size_t first = std::min(bytes.size(), BlockPool::kLargestPooledBytes);
+  Block* block = add_block(first, pool);
+  std::memcpy(block->bytes(), bytes.data(), first);
+  block->kind = kDescriptors;
+  ::new (&block->tag) std::unique_ptr<Descriptors>(std::move(kept));
+  commit(first);
+  append(bytes.from(first), pool, Stay::long_term);
+  descriptors_of(*block) = std::exchange(given, {});
+}
+
+std::size_t SendQueue::descriptors() const noexcept {
+  std::size_t all = 0;
+  for_each([&](const Block& block) {
+    if (block.kind == kDescriptors) all += descriptors_of(block).size();
+  });
+  return all;
+}
+
 // With room for at least `least` bytes; a new block is taken for `wanted` or more.
 Block* SendQueue::reserve(std::size_t least, BlockPool& pool, Stay stay, std::size_t wanted) {
   if (tail_ && tail_->kind == kBytes && tail_->room() >= least) return tail_;
@@ -221,6 +259,7 @@ void SendQueue::remove_head(BlockPool& pool) noexcept {
 void SendQueue::release(Block* block, BlockPool& pool) noexcept {
   if (block->kind == kShared) shared(*block).~SharedBytes();
   if (block->kind == kFile) file(*block).~FileRange();
+  if (block->kind == kDescriptors) forget_descriptors(*block);
   pool.release(block);
 }
 
@@ -237,7 +276,7 @@ void SendQueue::advance(std::size_t n, BlockPool& pool) noexcept {
 SendQueue::Flushed SendQueue::flush(int fd, BlockPool& pool) noexcept {
   // Nearly always: the replies of one callback in one block, or one payload that many get, and the
   // kernel takes it whole.
-  if (tail_ && single() && tail_->kind != kFile) {
+  if (tail_ && single() && tail_->kind < kFile) {
     const std::size_t queued = tail_->note;
     const IoResult written = stream_write(fd, bytes_of(*tail_), queued);
     if (written.bytes == queued) {
@@ -266,8 +305,9 @@ SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, const Parts& b
   const std::size_t extra = behind[0].size() + behind[1].size() + behind[2].size();
   while (!empty() || *taken < extra) {
     if (flushed.bytes >= kFlushBudgetBytes) return flushed;
-    if (!empty() && head()->kind == kFile) {
-      const Flushed sent = flush_file(fd, pool);
+    if (!empty() && head()->kind >= kFile) {
+      const bool is_file = head()->kind == kFile;
+      const Flushed sent = is_file ? flush_file(fd, pool) : flush_descriptors(fd, pool);
       flushed.bytes += sent.bytes;
       if (sent.error == 0 && !sent.blocked) continue;
       return {flushed.bytes, sent.error, sent.blocked};
@@ -278,7 +318,7 @@ SendQueue::Flushed SendQueue::flush_with(int fd, BlockPool& pool, const Parts& b
     std::size_t gathered = 0;
     for (Block* block = tail_; gathered < bytes() && count < kMaxParts;) {
       block = block->next;
-      if (block->kind == kFile) break;
+      if (block->kind >= kFile) break;
       parts[count++] = part_of(*block);
       gathered += block->filled();
     }
@@ -317,6 +357,16 @@ SendQueue::Flushed SendQueue::flush_file(int fd, BlockPool& pool) noexcept {
   advance(sent.bytes, pool);
   // A short count may be the end of the file or a full socket: asking again tells.
   return {sent.bytes, 0, false};
+}
+
+SendQueue::Flushed SendQueue::flush_descriptors(int fd, BlockPool& pool) noexcept {
+  Block& first = *head();
+  const std::size_t n = first.filled();
+  const IoResult sent = stream_write(fd, bytes_of(first), n, descriptors_of(first));
+  if (sent.bytes > 0) forget_descriptors(first);
+  if (sent.bytes < n) return partly_flushed(sent, sent.bytes, pool);
+  advance(n, pool);
+  return {n, 0, false};
 }
 
 // A few bytes that have to wait must not hold a large block.

@@ -5,6 +5,9 @@
 // What was just received and is sent back need not be copied either: borrow() queues a reference to
 // bytes that stay valid only for a while, and own() copies what of them was not sent by then.
 //
+// Descriptors travel with the first byte of the bytes that they were queued with, over a Unix
+// socket, and are closed here once they have gone, or when the queue is cleared.
+//
 // It is one pointer, to the last of its blocks, which leads to the first (they form a ring) and
 // counts the bytes of all: an empty queue needs no more.
 //
@@ -27,6 +30,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 namespace millrace {
 
@@ -82,6 +86,11 @@ class SendQueue {
   bool borrows() const noexcept;
   void append_file(UniqueFd file, std::uint64_t offset, std::uint64_t length, BlockPool& pool);
 
+  // `bytes` are not empty; at most kMostDescriptors, which are taken unless this throws.
+  void append_descriptors(ByteView bytes, std::vector<UniqueFd>& descriptors, BlockPool& pool);
+  // How many wait. Looks at each piece.
+  std::size_t descriptors() const noexcept;
+
   // A last block with room for `n` bytes (at most BlockPool::kLargestPooledBytes, or it is a block
   // of its own). What is written behind its `end` is queued by commit().
   Block* reserve(std::size_t n, BlockPool& pool, Stay stay);
@@ -120,6 +129,7 @@ class SendQueue {
   void remove_head(BlockPool& pool) noexcept;
   void advance(std::size_t n, BlockPool& pool) noexcept;
   Flushed flush_file(int fd, BlockPool& pool) noexcept;
+  Flushed flush_descriptors(int fd, BlockPool& pool) noexcept;
   [[gnu::noinline]] Flushed partly_flushed(const IoResult& written, std::size_t of_queue,
                                            BlockPool& pool) noexcept;
   void shrink(BlockPool& pool) noexcept;

@@ -8,6 +8,7 @@
 #include "callback_handler.h"
 #include "connection_core.h"
 #include "first_read.h"
+#include "socket_intake.h"
 
 #include <exception>
 #include <utility>
@@ -40,6 +41,7 @@ class Server::Core final : public ConnectionOwner, public Mortal {
 
   EventLoop& loop() const noexcept { return loop_; }
   void listen(const SocketAddress& address);
+  std::error_code adopt(UniqueFd socket);
   SocketAddress address() const {
     return listeners_.empty() ? SocketAddress() : listeners_.front().address();
   }
@@ -61,7 +63,8 @@ class Server::Core final : public ConnectionOwner, public Mortal {
   std::unique_ptr<ConnectionHandler> make_handler();
   void opened_or_refused();
   bool full() const noexcept { return connection_count() >= options_.max_connections; }
-  void accept(UniqueFd socket, const SocketAddress& peer);
+  enum class Origin : bool { accepted, elsewhere };
+  void accept(UniqueFd socket, const SocketAddress& peer, Origin origin = Origin::accepted);
   void connection_ended(const ConnectionCore& connection) override;
   void handle_drain_timer();
   void finish_drain() noexcept;
@@ -72,8 +75,9 @@ class Server::Core final : public ConnectionOwner, public Mortal {
   std::unique_ptr<ConnectionHandler> owned_handler_;
   HandlerFactory factory_;
   std::vector<Listener> listeners_;
-  std::vector<Listener> stopped_;  // that have not handed over all that they had taken
-  ServerStats stats_;              // without those of the listeners
+  SocketIntake* intake_ = nullptr;  // once something was adopted
+  std::vector<Listener> stopped_;   // that have not handed over all that they had taken
+  ServerStats stats_;               // without those of the listeners
   FirstRead first_read_;
   log::RateLimit log_limit_;
   bool ended_ = false;
@@ -92,6 +96,20 @@ void Server::Core::listen(const SocketAddress& address) {
       [this](UniqueFd socket, const SocketAddress& peer) { accept(std::move(socket), peer); },
       options_.listen);
   if (full()) listeners_.back().pause();
+}
+
+std::error_code Server::Core::adopt(UniqueFd socket) {
+  if (!intake_) {
+    intake_ = loop_.services().slab<SocketIntake>().make(
+        loop_, [this](UniqueFd one, const SocketAddress& peer) {
+          accept(std::move(one), peer, Origin::elsewhere);
+        });
+    if (full()) intake_->pause();
+  }
+  if (only_report_due_) draining_ = false;  // as in listen()
+  const std::error_code failure = intake_->add(std::move(socket));
+  if (!failure) ++stats_.adopted;
+  return failure;
 }
 
 void Server::Core::stop_accepting() {
@@ -130,17 +148,20 @@ std::unique_ptr<ConnectionHandler> Server::Core::make_handler() {
 }
 
 void Server::Core::opened_or_refused() {
-  if (full()) for_each_listener([](Listener& listener) { listener.pause(); });
+  if (full()) {
+    for_each_listener([](Listener& listener) { listener.pause(); });
+    if (intake_) intake_->pause();
+  }
   forget_handed_over();
   if (draining_ && drained()) finish_drain();
 }
 
-void Server::Core::accept(UniqueFd socket, const SocketAddress& peer) {
+void Server::Core::accept(UniqueFd socket, const SocketAddress& peer, Origin origin) {
   std::unique_ptr<ConnectionHandler> own = make_handler();
   if (ended_) return;  // the factory did that
   ConnectionHandler& handler = own ? *own : *handler_;
   const int error = ConnectionCore::open(loop_, *this, std::move(socket), peer, handler,
-                                         std::move(own), &first_read_);
+                                         std::move(own), &first_read_, origin == Origin::elsewhere);
   if (error != 0) ++stats_.refused;
   if (error != 0 && log::enabled(log::Level::warning) && log_limit_.allow(loop_.now())) {
     log::write(log::Level::warning,
@@ -155,6 +176,7 @@ void Server::Core::connection_ended(const ConnectionCore&) {
     if (!full() && listener.paused()) listener.resume();
     listener.retry();  // a descriptor is free
   });
+  if (intake_ && !full()) intake_->resume();
   if (!draining_) return;
   if (being_cut_ > 0) {
     --being_cut_;
@@ -167,7 +189,8 @@ void Server::Core::connection_ended(const ConnectionCore&) {
 // Whether nobody is left to wait for.
 bool Server::Core::drained() {
   forget_handed_over();
-  return connection_count() == 0 && stopped_.empty() && !opening_;
+  const bool adopts = intake_ && intake_->waiting() > 0;
+  return connection_count() == 0 && stopped_.empty() && !adopts && !opening_;
 }
 
 void Server::Core::drain(std::chrono::milliseconds deadline, Function<void(DrainResult)> done) {
@@ -191,6 +214,7 @@ void Server::Core::handle_drain_timer() {
     drained_.cut += listener.waiting();
   }
   stopped_.clear();
+  if (intake_) drained_.cut += intake_->drop_waiting();
   if (connection_count() == 0) return finish_drain();
   // They end in the flush phase that follows, before any other does.
   being_cut_ = connection_count();
@@ -243,6 +267,7 @@ void Server::Core::end() noexcept {
   drain_timer_.cancel();
   listeners_.clear();
   stopped_.clear();
+  if (intake_) std::exchange(intake_, nullptr)->end();
 }
 
 Server::Server(EventLoop& loop, ConnectionHandler& handler, const ServerOptions& options)
@@ -275,6 +300,9 @@ void Server::listen(std::string_view address) {
 }
 void Server::listen(const SocketAddress& address) {
   core_->listen(address);
+}
+std::error_code Server::adopt(UniqueFd socket) {
+  return core_->adopt(std::move(socket));
 }
 SocketAddress Server::address() const {
   return core_->address();

@@ -3,6 +3,7 @@
 #include "syscalls.h"
 
 #include <cerrno>
+#include <cstring>
 
 namespace millrace {
 namespace {
@@ -57,6 +58,53 @@ IoResult stream_write(int fd, std::span<const iovec> parts, bool more) noexcept 
   return repeat([&] { return sys::sendmsg(fd, &message, flags); });
 }
 
+IoResult stream_write(int fd, const std::byte* from, std::size_t n,
+                      std::span<const UniqueFd> descriptors) noexcept {
+  alignas(cmsghdr) std::byte control[CMSG_SPACE(kMostDescriptors * sizeof(int))] = {};
+  iovec part{const_cast<std::byte*>(from), n};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = CMSG_SPACE(descriptors.size() * sizeof(int));
+  cmsghdr* const head = CMSG_FIRSTHDR(&message);
+  head->cmsg_level = SOL_SOCKET;
+  head->cmsg_type = SCM_RIGHTS;
+  head->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
+  unsigned char* to = CMSG_DATA(head);
+  for (const UniqueFd& descriptor : descriptors) {
+    const int number = descriptor.get();
+    std::memcpy(to, &number, sizeof number);
+    to += sizeof number;
+  }
+  return repeat([&] { return sys::sendmsg(fd, &message, MSG_NOSIGNAL); });
+}
+
+IoResult stream_read(int fd, std::byte* to, std::size_t n, PassedDescriptors* passed) noexcept {
+  alignas(cmsghdr) std::byte control[CMSG_SPACE(kMostDescriptors * sizeof(int))];
+  iovec part{to, n};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  const IoResult got = repeat([&] {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    return sys::recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  });
+  if (got.error != 0) return got;
+  for (cmsghdr* head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head)) {
+    if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int number;
+      std::memcpy(&number, CMSG_DATA(head) + i * sizeof number, sizeof number);
+      passed->descriptors[passed->count++] = UniqueFd(number);
+    }
+  }
+  passed->lost = (message.msg_flags & MSG_CTRUNC) != 0;
+  return got;
+}
+
 IoResult stream_send_file(int fd, int file, std::uint64_t offset, std::size_t n) noexcept {
   const WithoutSigpipe quiet;
   auto at = static_cast<off_t>(offset);
@@ -78,8 +126,9 @@ void stream_reset(int fd, bool copied) noexcept {
   const linger reset{1, 0};
   const bool refused = sys::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) != 0;
   const sockaddr nowhere{AF_UNSPEC, {}};
-  // Disconnects, with RST.
-  if (copied || refused) sys::connect(fd, &nowhere, sizeof nowhere);
+  if (!copied && !refused) return;
+  // Disconnects, with RST. What knows none (a Unix socket) ends both ways.
+  if (sys::connect(fd, &nowhere, sizeof nowhere) != 0) sys::shutdown(fd, SHUT_RDWR);
 }
 
 }  // namespace millrace

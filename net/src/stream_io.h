@@ -4,7 +4,9 @@
 #pragma once
 
 #include <millrace/bytes.h>
+#include <millrace/unique_fd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +35,20 @@ IoResult stream_write(int fd, const std::byte* from, std::size_t n) noexcept;
 IoResult stream_write(int fd, std::span<const iovec> parts, bool more = false) noexcept;
 // The same from a file at `offset`. bytes == 0 without an error: the file ends here.
 IoResult stream_send_file(int fd, int file, std::uint64_t offset, std::size_t n) noexcept;
+// Unix sockets pass at most so many descriptors with one message (SCM_MAX_FD).
+constexpr std::size_t kMostDescriptors = 253;
+// n > 0 bytes, and with the first of them copies of the descriptors: they have gone if any has.
+IoResult stream_write(int fd, const std::byte* from, std::size_t n,
+                      std::span<const UniqueFd> descriptors) noexcept;
+struct PassedDescriptors {
+  std::array<UniqueFd, kMostDescriptors> descriptors;
+  std::size_t count = 0;
+  bool lost = false;  // there were more, for which this process had no room
+};
+// What stream_read() does, and the descriptors that came with these bytes. It stops behind them: a
+// result of fewer bytes than asked for does not mean that there are no more.
+IoResult stream_read(int fd, std::byte* to, std::size_t n, PassedDescriptors* passed) noexcept;
+
 // Whether the stream has data, has ended or has failed, without taking anything but the failure:
 // bytes == 1: data; 0 without an error: the end.
 IoResult stream_peek(int fd) noexcept;

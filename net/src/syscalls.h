@@ -6,6 +6,7 @@
 #include <linux/tcp.h>  // instead of <netinet/tcp.h>, whose tcp_info is an old one
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/sendfile.h>
@@ -81,6 +82,38 @@ inline int stat(const char* path, struct ::stat* to) {
 }
 inline ssize_t read(int fd, void* to, size_t n) {
   return ::read(fd, to, n);
+}
+
+// The file of a Unix socket.
+inline int open(const char* path, int flags, mode_t mode) {
+  return ::open(path, flags, mode);
+}
+inline int unlink(const char* path) {
+  return ::unlink(path);
+}
+inline int lstat(const char* path, struct ::stat* to) {
+  return ::lstat(path, to);
+}
+inline int fstat(int fd, struct ::stat* to) {
+  return ::fstat(fd, to);
+}
+inline int fchmod(int fd, mode_t mode) {
+  return ::fchmod(fd, mode);
+}
+inline int chmod(const char* path, mode_t mode) {
+  return ::chmod(path, mode);
+}
+inline int fchownat(int fd, const char* path, uid_t owner, gid_t group, int flags) {
+  return ::fchownat(fd, path, owner, group, flags);
+}
+inline int flock(int fd, int operation) {
+  return ::flock(fd, operation);
+}
+inline int fcntl(int fd, int command, int value) {
+  return ::fcntl(fd, command, value);
+}
+inline uid_t geteuid() {
+  return ::geteuid();
 }
 inline pid_t getpid() {
   return ::getpid();

@@ -1,6 +1,7 @@
 #include <millrace/millrace.h>
 
 #include "examples/programs.h"
+#include "support/unix_dir.h"
 
 #include <csignal>
 #include <fstream>
@@ -44,6 +45,20 @@ INSTANTIATE_TEST_SUITE_P(Both, EchoServer,
                          [](const auto& one) {
                            return one.param.framing == "none" ? "Bytes" : "Frames";
                          });
+
+TEST(EchoServerOverUnix, ListensOnAPathAndRemovesItInTheEnd) {
+  const UnixDir dir;
+  const std::string address = "unix:" + dir.path("echo");
+  ServerProgram server("echo_server", {}, address);
+  EXPECT_EQ(server.address_text(), address);
+  RawSocket peer = RawSocket::connect_to(server.address());
+  peer.send_all("hello");
+  EXPECT_EQ(receive(peer, 5), "hello");
+  peer.close();
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
+  EXPECT_FALSE(dir.has("echo"));
+}
 
 TEST_P(EchoServer, SaysWhereItListensEchoesAndEndsCleanlyWithASummary) {
   EXPECT_NE(server.address().port(), 0);

@@ -28,6 +28,7 @@ struct Case {
   const char* server;
   std::vector<std::string> server_options;
   std::vector<std::string> load_options;
+  const char* listen = "127.0.0.1:0";
   friend void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
 };
 
@@ -49,11 +50,12 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"LargeMessages", "echo_server", {}, {"--connections", "2", "--size", "700000"}},
         Case{"OneByte", "echo_server", {}, {"--size", "1"}},
         Case{"OpenLoop", "echo_server", {}, {"--connections", "5", "--rate", "2000"}},
+        Case{"OverUnix", "echo_server", {}, {"--connections", "10"}, "unix:@"},
         Case{"WithIdleOnes", "echo_server", {}, {"--connections", "2", "--idle", "100"}}),
     [](const auto& one) { return one.param.name; });
 
 TEST_P(LoadTool, VerifiesEveryByteAndWritesWhatItFound) {
-  ServerProgram server(GetParam().server, GetParam().server_options);
+  ServerProgram server(GetParam().server, GetParam().server_options, GetParam().listen);
   const std::string path =
       ::testing::TempDir() + "/load_" + GetParam().name + std::to_string(::getpid()) + ".json";
   auto options = GetParam().load_options;

@@ -20,11 +20,12 @@ inline std::string bin(const std::string& name) {
   return MILLRACE_BIN "/" + name;
 }
 
-// A server on a port that the kernel chose. Ended with the object.
+// A server, by default on a port that the kernel chose. Ended with the object.
 class ServerProgram : public Program {
  public:
-  explicit ServerProgram(const std::string& name, std::vector<std::string> more = {})
-      : Program(command(name, std::move(more))) {
+  explicit ServerProgram(const std::string& name, std::vector<std::string> more = {},
+                         const std::string& listen = "127.0.0.1:0")
+      : Program(command(name, std::move(more), listen)) {
     const std::string line = read_line();
     const std::string expected = "listening on ";
     if (line.rfind(expected, 0) == 0) address_text_ = line.substr(expected.size());
@@ -35,8 +36,9 @@ class ServerProgram : public Program {
   SocketAddress address() const { return SocketAddress::parse(address_text_); }
 
  private:
-  static std::vector<std::string> command(const std::string& name, std::vector<std::string> more) {
-    std::vector<std::string> words = {bin(name), "--listen", "127.0.0.1:0"};
+  static std::vector<std::string> command(const std::string& name, std::vector<std::string> more,
+                                          const std::string& listen) {
+    std::vector<std::string> words = {bin(name), "--listen", listen};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }

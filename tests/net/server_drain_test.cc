@@ -20,7 +20,7 @@ struct ServerDrainTest : LoopTest {
   void SetUp() override {
     LoopTest::SetUp();
     server.emplace(loop(), recorder);
-    server->listen(SocketAddress::loopback(0));
+    server->listen(any_address());
     address = server->address();
   }
   void TearDown() override {
@@ -53,7 +53,7 @@ struct ServerDrainTest : LoopTest {
 
 TEST_F(ServerDrainTest, OfNobodyIsNotTheBusinessOfThoseWhoComeAfterwards) {
   server->drain(1h, note());
-  server->listen(SocketAddress::loopback(0));
+  server->listen(any_address());
   address = server->address();
   open(1);
   EXPECT_EQ(results.size(), 1u);
@@ -369,7 +369,7 @@ TEST_F(ServerDrainTest, AFactoryThatRefusesThemAllEndsItToo) {
   Server refusing(loop(), HandlerFactory([]() -> std::unique_ptr<ConnectionHandler> {
                     throw std::runtime_error("no more");
                   }));
-  refusing.listen(SocketAddress::loopback(0));
+  refusing.listen(any_address());
   peers = connect_peers(refusing.address(), 2);
   refusing.drain(1h, note());
   ASSERT_TRUE(drains());
@@ -381,8 +381,8 @@ TEST_F(ServerDrainTest, LambdasHearOfItToo) {
   int heard = 0;
   Server lambdas(loop(), {.on_drain = [&](Connection& c) { ++heard, c.send("bye"), c.close(); }});
   Server silent(loop(), Callbacks{});
-  lambdas.listen(SocketAddress::loopback(0));
-  silent.listen(SocketAddress::loopback(0));
+  lambdas.listen(any_address());
+  silent.listen(any_address());
   RawSocket one = RawSocket::connect_to(lambdas.address());
   RawSocket other = RawSocket::connect_to(silent.address());
   ASSERT_TRUE(

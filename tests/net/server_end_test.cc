@@ -24,7 +24,7 @@ struct ServerEndTest : LoopTest {
     raise_descriptor_limit(8192);
     LoopTest::SetUp();
     server = std::make_unique<Server>(loop(), recorder);
-    server->listen(SocketAddress::loopback(0));
+    server->listen(any_address());
     address = server->address();
   }
   void TearDown() override {
@@ -103,7 +103,7 @@ TEST_F(ServerEndTest, AListenerWithAQueueIsDestroyedAndTheQueueReset) {
   ServerOptions options;
   options.max_connections = 0;
   auto idle = std::make_unique<Server>(loop(), recorder, options);
-  idle->listen(SocketAddress::loopback(0));
+  idle->listen(any_address());
   auto waiting = connect_peers(idle->address(), 3);
   idle.reset();
   for (RawSocket& peer : waiting) {
@@ -166,7 +166,7 @@ TEST_F(ServerEndTest, AnOnCloseThatThrowsDoesNotKeepTheOthersFromTheirs) {
 TEST_F(ServerEndTest, TwoServersMayGoInsideOneCallback) {
   Recorder others;
   auto second = std::make_unique<Server>(loop(), others);
-  second->listen(SocketAddress::loopback(0));
+  second->listen(any_address());
   auto more = connect_peers(second->address(), 3);
   open(3);
   ASSERT_TRUE(run_until([&] { return others.opened == 3; }));
@@ -183,7 +183,7 @@ TEST_F(ServerEndTest, AReplyThatWasCutOffDoesNotLookComplete) {
   ServerOptions options;
   options.listen.socket.send_buffer_bytes = 4096;
   server = std::make_unique<Server>(loop(), recorder, options);
-  server->listen(SocketAddress::loopback(0));
+  server->listen(any_address());
   RawSocket peer = RawSocket::connect_to(server->address(), 4096);
   ASSERT_TRUE(run_until([&] { return recorder.opened == 1; }));
   recorder.last->send(std::string(1 << 20, 'x'));
@@ -228,7 +228,7 @@ class ServerActTest : public ServerEndTest,
       case ServerAct::drain:
         return server->drain(50ms, [this](DrainResult) { drained = true; });
       case ServerAct::listen:
-        return server->listen(SocketAddress::loopback(0));
+        return server->listen(any_address());
     }
   }
   bool accepting() const { return server && server->address() != SocketAddress(); }
@@ -241,7 +241,7 @@ TEST_P(ServerActTest, EveryConnectionEndsOnceAndNothingIsLost) {
   ServerOptions options;
   options.connection.limits.high_watermark_bytes = 4;
   server = std::make_unique<Server>(loop(), recorder, options);
-  server->listen(SocketAddress::loopback(0));
+  server->listen(any_address());
   address = server->address();
   const ServerCallback where = std::get<ServerCallback>(GetParam());
   const auto at = [this, where](ServerCallback here) {

@@ -18,7 +18,7 @@ namespace millrace::test {
 namespace {
 
 struct ServerHandlersTest : LoopTest {
-  const SocketAddress any_port = SocketAddress::loopback(0);
+  const SocketAddress any_port = any_address();
 };
 
 TEST_F(ServerHandlersTest, OneHandlerServesAllConnections) {

@@ -40,7 +40,7 @@ struct ServerLimitsTest : LoopTest {
     EXPECT_EQ(receive(peer, 5), "hello");
   }
 
-  const SocketAddress any_port = SocketAddress::loopback(0);
+  const SocketAddress any_port = any_address();
 };
 
 TEST_F(ServerLimitsTest, MoreThanMaxConnectionsWaitInTheKernelsQueue) {
@@ -115,7 +115,7 @@ TEST_F(ServerLimitsTest, MaxConnectionsHoldsForThoseWhoWereQueuedWhenAcceptingSt
   ServerOptions options;
   options.max_connections = 2;
   Server server(loop(), recorder, options);
-  server.listen(SocketAddress::loopback(0));
+  server.listen(any_address());
   std::vector<RawSocket> peers = connect_peers(server.address(), 5);
   server.stop_accepting();
   for (int gone = 0; gone < 5; ++gone) {

@@ -67,7 +67,7 @@ class FramedTest : public LoopTest {
   }
 
   RawSocket connect(FramedServer& server) {
-    server.listen(SocketAddress::loopback(0));
+    server.listen(any_address());
     return RawSocket::connect_to(server.address());
   }
   bool until_closed() {

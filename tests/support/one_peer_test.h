@@ -82,7 +82,7 @@ class OnePeerTest : public LoopTest {
 
   void listen(const ServerOptions& options = {}) {
     server = std::make_unique<Server>(loop(), recorder, options);
-    server->listen(SocketAddress::loopback(0));
+    server->listen(any_address());
   }
   // A further peer, for whom the server has opened recorder.last.
   RawSocket connect(int receive_buffer = 0, int send_buffer = 0) {

@@ -28,7 +28,7 @@ struct PipeTest : OnePeerTest {
     start(options, peer_buffer, peer_buffer);
     a = connection().ref();
     right_server = std::make_unique<Server>(loop(), right_recorder, options);
-    right_server->listen(SocketAddress::loopback(0));
+    right_server->listen(any_address());
     right = RawSocket::connect_to(right_server->address(), peer_buffer, peer_buffer);
     ASSERT_TRUE(run_until([&] { return right_recorder.opened == 1; }));
     b = right_recorder.last->ref();

@@ -1,6 +1,7 @@
 #include "support/raw_socket.h"
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
@@ -30,6 +31,15 @@ UniqueFd tcp_socket(const SocketAddress& address) {
 }
 
 }  // namespace
+
+bool over_unix() {
+  static const bool over = ::getenv("MILLRACE_TEST_OVER_UNIX") != nullptr;
+  return over;
+}
+
+SocketAddress any_address() {
+  return over_unix() ? SocketAddress::unix_abstract({}) : SocketAddress::loopback(0);
+}
 
 RawSocket RawSocket::connect_to(const SocketAddress& address, int receive_buffer, int send_buffer) {
   UniqueFd fd = tcp_socket(address);

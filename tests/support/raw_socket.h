@@ -16,6 +16,12 @@
 
 namespace millrace::test {
 
+// Where the servers of tests listen that hold over TCP and over Unix sockets: on a loopback port
+// that the kernel chooses, or, when MILLRACE_TEST_OVER_UNIX is in the environment, on an abstract
+// name that it chooses. (tests/net/CMakeLists.txt lists those that are run both ways.)
+SocketAddress any_address();
+bool over_unix();
+
 class RawSocket {
  public:
   RawSocket() = default;

@@ -40,6 +40,8 @@ enum class error {
   too_many_lookups,          // more under way than ResolverOptions::max_lookups
   child_ignored,             // SIGCHLD is ignored: how a child ended is not kept
   child_reaped,              // somebody else has waited for the child
+  too_many_descriptors,      // more passed, and not taken, than ConnectionLimits allow
+  descriptors_lost,          // this process had no room for a descriptor that the peer passed
 };
 
 const std::error_category& error_category() noexcept;

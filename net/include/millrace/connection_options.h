@@ -39,6 +39,13 @@ struct ConnectionLimits {
   // send_queue_bytes itself never has room: SendResult::too_large (counted too if it is dropped),
   // and no on_drained comes for it.
   Overflow overflow = Overflow::close;
+  // Of Unix sockets (unix_connection.h). How many descriptors that the peer has passed may wait to
+  // be taken; more end the connection with error::too_many_descriptors. Zero: none is received, and
+  // the kernel closes what is passed.
+  std::size_t receive_descriptors = 0;
+  // How many may wait in the send queue: each stays open here until it has gone. `overflow` says
+  // what becomes of a message with more.
+  std::size_t send_descriptors = 256;
 };
 
 // Zero switches a timeout off; so does more than 24 days, but for `lifetime`. How long silence is

@@ -1,7 +1,7 @@
-// Listener waits for TCP connections on one address and hands over their sockets; a Server does
-// that and the rest. It is an owner: destroying it stops listening, also inside its own callback;
-// that resets the connections that still wait in its queue, unless stop() has come before and they
-// were handed over. Loop's thread only.
+// Listener waits for connections on one address, TCP or Unix, and hands over their sockets; a
+// Server does that and the rest. It is an owner: destroying it stops listening, also inside its own
+// callback; that resets the connections that still wait in its queue, unless stop() has come before
+// and they were handed over. Loop's thread only.
 //
 //   Listener listener(loop, SocketAddress::parse("127.0.0.1:0"),
 //                     [](UniqueFd socket, const SocketAddress& peer) { ... });
@@ -12,6 +12,7 @@
 #include <millrace/socket_address.h>
 #include <millrace/socket_options.h>
 #include <millrace/unique_fd.h>
+#include <millrace/unix_path_options.h>
 
 #include <chrono>
 #include <cstddef>
@@ -48,6 +49,8 @@ struct ListenOptions {
   int fast_open_queue = 0;
   // Set on the listener, inherited by what it accepts.
   SocketOptions socket;
+  // Of the file of a Unix socket. The options of ports mean nothing to those.
+  UnixPathOptions path;
 };
 
 struct ListenerStats {

@@ -7,7 +7,9 @@
 //
 // Whenever it is false, on_drained follows, or on_close: nobody waits in vain. With one exception,
 // which Overflow::close (the default) turns into on_close too: too_large. It never fits, so that
-// there is nothing to wait for and nothing to try again.
+// there is nothing to wait for and nothing to try again. Of messages with descriptors the same
+// holds for those that are too_large, and for unsupported, whatever the options say
+// (unix_connection.h).
 #pragma once
 
 #include <cstdint>
@@ -23,6 +25,7 @@ class SendResult {
     dropped,          // not queued: there is no room. Overflow::drop_newest gave it up and counted
     too_large,        // not queued: larger than ConnectionLimits::send_queue_bytes, it never fits
     closed,           // not queued: the connection no longer sends
+    unsupported,      // not queued: descriptors, and it is not a Unix socket; never try it again
   };
 
   constexpr SendResult(State state) noexcept : state_(state) {}

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <system_error>
 
 namespace millrace {
 
@@ -30,7 +31,9 @@ struct ServerOptions {
 
 struct ServerStats {
   std::uint64_t accepted = 0;
-  std::uint64_t refused = 0;    // accepted and closed at once: no memory, or the kernel had no room
+  std::uint64_t adopted = 0;
+  std::uint64_t refused =
+      0;  // accepted or adopted, and closed at once: no memory, or the kernel had no room
   std::uint64_t aborted = 0;    // went away before they were accepted
   std::uint64_t exhausted = 0;  // times that accepting paused because descriptors ran out
   std::uint64_t dropped = 0;    // were queued when listening stopped, and could not be taken: reset
@@ -56,10 +59,16 @@ class Server {
   // is on the stack: its on_close runs when that callback returns.
   ~Server();
 
-  // Starts listening, on further addresses too. Throws std::system_error naming address and reason:
-  // bad text, address in use, no permission ...
+  // Starts listening, on further addresses too: "127.0.0.1:7000", "unix:/run/x.sock". Throws
+  // std::system_error naming address and reason: bad text, address in use, no permission ...
   void listen(std::string_view address);
   void listen(const SocketAddress& address);
+  // Opens a connection on a connected socket that was made elsewhere: accepted by another process
+  // and passed (unix_connection.h), inherited, or one of a socketpair. on_open comes from the loop,
+  // above max_connections when one leaves; its options stay as they are, but for O_NONBLOCK, which
+  // is set for all who share it. What is not a connected stream socket, of TCP or Unix, is closed:
+  // EBADF, ENOTSOCK, EPROTOTYPE (of another type), EINVAL (it listens), ENOTCONN, EAFNOSUPPORT.
+  [[nodiscard]] std::error_code adopt(UniqueFd socket);
   // Where the first listener listens, with the port that the kernel chose; none if there is none.
   SocketAddress address() const;
 
