@@ -1,9 +1,8 @@
-// What sockets do, told once and held against two kernels: the real one and the simulated one. What
-// the simulation is trusted with elsewhere is what passes here, and in epoll_conformance_test.cc,
-// on both.
+// What TCP sockets do, told once and held against two kernels: the real one and the simulated one.
+// What the simulation is trusted with elsewhere is what passes here, and in the other
+// *_conformance_test.cc, on both.
 #include "kernel_conformance_test.h"
 
-#include <cstddef>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -14,13 +13,9 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 namespace millrace::test {
 namespace {
-
-// TCP.
 
 TEST_P(KernelConformanceTest, AnUnconnectedSocketHangsUp) {
   EXPECT_EQ(events(tcp()), EPOLLOUT | EPOLLHUP);
@@ -321,106 +316,7 @@ TEST_P(KernelConformanceTest, ManyPartsLeaveInOneMessageButNotTooMany) {
   EXPECT_EQ(::sendmsg(pair.client.get(), &message, MSG_NOSIGNAL), 1024);
 }
 
-// Unix sockets.
-
-class UnixConformanceTest : public KernelConformanceTest {
- protected:
-  struct Name {
-    sockaddr_un native = {};
-    socklen_t size;
-  };
-  static Name name() {
-    static int number = 0;
-    Name made;
-    made.native.sun_family = AF_UNIX;
-    const std::string text =
-        "millrace-conformance-" + std::to_string(::getpid()) + "-" + std::to_string(++number);
-    std::memcpy(made.native.sun_path + 1, text.data(), text.size());  // abstract
-    made.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
-    return made;
-  }
-  static UniqueFd local() {
-    return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  }
-  static UniqueFd listen_at(const Name& at, int backlog = 16) {
-    UniqueFd made = local();
-    EXPECT_EQ(::bind(made.get(), reinterpret_cast<const sockaddr*>(&at.native), at.size), 0);
-    EXPECT_EQ(::listen(made.get(), backlog), 0);
-    return made;
-  }
-  static int connect_at(const UniqueFd& fd, const Name& at) {
-    return ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&at.native), at.size);
-  }
-  static Pair unix_pair() {
-    const Name at = name();
-    const UniqueFd listening = listen_at(at);
-    UniqueFd client = local();
-    EXPECT_EQ(connect_at(client, at), 0);
-    return {std::move(client), accept(listening)};
-  }
-};
-
-TEST_P(UnixConformanceTest, NobodyListeningRefuses) {
-  EXPECT_EQ(said(connect_at(local(), name())).error, ECONNREFUSED);
-}
-
-TEST_P(UnixConformanceTest, AFullBacklogSaysTryAgain) {
-  const Name at = name();
-  const UniqueFd listening = listen_at(at, 0);
-  const UniqueFd first = local();
-  EXPECT_EQ(connect_at(first, at), 0);
-  const UniqueFd second = local();
-  EXPECT_EQ(said(connect_at(second, at)).error, EAGAIN);
-  const UniqueFd accepted = accept(listening);
-  EXPECT_EQ(connect_at(second, at), 0);
-}
-
-TEST_P(UnixConformanceTest, BytesThenEnd) {
-  Pair pair = unix_pair();
-  EXPECT_SAYS(send(pair.client, "hello"), 5, 0);
-  EXPECT_EQ(events(pair.server), EPOLLIN | EPOLLOUT);
-  pair.client.reset();
-  EXPECT_EQ(events(pair.server), EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLRDHUP);
-  EXPECT_EQ(receive(pair.server), "hello");
-  EXPECT_EQ(receive(pair.server), "");
-  EXPECT_SAYS(send(pair.server, "x"), -1, EPIPE);
-}
-
-TEST_P(UnixConformanceTest, HalfCloseLeavesTheOtherDirection) {
-  const Pair pair = unix_pair();
-  ASSERT_EQ(::shutdown(pair.client.get(), SHUT_WR), 0);
-  EXPECT_EQ(events(pair.server), EPOLLIN | EPOLLOUT | EPOLLRDHUP);
-  EXPECT_EQ(receive(pair.server), "");
-  EXPECT_SAYS(send(pair.server, "x"), 1, 0);
-  EXPECT_EQ(receive(pair.client), "x");
-}
-
-TEST_P(UnixConformanceTest, ClosingWithUnreadBytesResets) {
-  Pair pair = unix_pair();
-  send(pair.client, "unread");
-  pair.server.reset();
-  EXPECT_EQ(events(pair.client) & (EPOLLERR | EPOLLHUP), EPOLLERR | EPOLLHUP);
-  EXPECT_EQ(receive(pair.client), "error ECONNRESET");
-  EXPECT_EQ(receive(pair.client), "");
-}
-
-TEST_P(UnixConformanceTest, AFullQueueBlocksUntilThePeerReads) {
-  const Pair pair = unix_pair();
-  set_buffers(pair.client, 4096);
-  const std::size_t taken = fill(pair.client);
-  EXPECT_GT(taken, 0u);
-  std::size_t got = 0;
-  while (got < taken) {
-    const std::string part = receive(pair.server, 4096);
-    if (part.empty() || part.starts_with("error")) break;
-    got += part.size();
-  }
-  EXPECT_EQ(got, taken);
-  EXPECT_TRUE(has(pair.client, EPOLLOUT));
-}
-
 INSTANTIATE_TEST_SUITE_P(Kernels, KernelConformanceTest, ::testing::Bool(), kernel_name);
-INSTANTIATE_TEST_SUITE_P(Kernels, UnixConformanceTest, ::testing::Bool(), kernel_name);
 
 }  // namespace
 }  // namespace millrace::test

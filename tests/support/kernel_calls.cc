@@ -282,21 +282,31 @@ ssize_t __wrap_sendfile(int out, int in, off_t* offset, size_t n) {
   });
 }
 
-// Of datagrams, which no simulated kernel has. Shortened they take that many messages.
+// Shortened they take that many messages.
 int __wrap_sendmmsg(int fd, mmsghdr* messages, unsigned n, int flags) {
   return static_cast<int>(scripted_transfer(Call::sendmmsg, fd, n, [&](size_t most) {
-    return ssize_t{__real_sendmmsg(fd, messages, static_cast<unsigned>(most), flags)};
+    const auto count = static_cast<unsigned>(most);
+    return ssize_t{dispatch(
+        SimKernel::owns(fd), [&](SimKernel& k) { return k.sendmmsg(fd, messages, count, flags); },
+        [&] { return __real_sendmmsg(fd, messages, count, flags); })};
   }));
 }
 
 int __wrap_recvmmsg(int fd, mmsghdr* messages, unsigned n, int flags, timespec* timeout) {
   return static_cast<int>(scripted_transfer(Call::recvmmsg, fd, n, [&](size_t most) {
-    return ssize_t{__real_recvmmsg(fd, messages, static_cast<unsigned>(most), flags, timeout)};
+    const auto count = static_cast<unsigned>(most);
+    return ssize_t{dispatch(
+        SimKernel::owns(fd), [&](SimKernel& k) { return k.recvmmsg(fd, messages, count, flags); },
+        [&] { return __real_recvmmsg(fd, messages, count, flags, timeout); })};
   }));
 }
 
 ssize_t __wrap_recvmsg(int fd, msghdr* message, int flags) {
-  return scripted_call(Call::recvmsg, fd, [&] { return __real_recvmsg(fd, message, flags); });
+  return scripted_call(Call::recvmsg, fd, [&] {
+    return dispatch(
+        SimKernel::owns(fd), [&](SimKernel& k) { return k.recvmsg(fd, message, flags); },
+        [&] { return __real_recvmsg(fd, message, flags); });
+  });
 }
 
 ssize_t __wrap_sendmsg(int fd, const msghdr* message, int flags) {

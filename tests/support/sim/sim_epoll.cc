@@ -12,8 +12,21 @@ void SimFile::touch() {
   for (SimWatch* watch : watches_) watch->epoll->changed(*watch);
 }
 
+SimHandle::SimHandle(std::shared_ptr<SimFile> file) : file_(std::move(file)) {
+  if (file_) ++file_->handles_;
+}
+
+SimHandle::~SimHandle() {
+  if (!file_ || --file_->handles_ > 0) return;
+  while (!file_->watches_.empty()) {
+    SimWatch& watch = *file_->watches_.back();
+    watch.epoll->remove(watch.fd, *file_);
+  }
+  file_->close();
+}
+
 SimEpoll::~SimEpoll() {
-  for (auto& [fd, watch] : watches_by_fd_) std::erase(watch->file->watches_, watch.get());
+  for (auto& [key, watch] : watches_) std::erase(watch->file->watches_, watch.get());
 }
 
 std::uint32_t SimEpoll::ready_mask(const SimWatch& watch) const {
@@ -33,27 +46,27 @@ void SimEpoll::changed(SimWatch& watch) {
 }
 
 int SimEpoll::add(int fd, SimFile& file, const epoll_event& event) {
-  if (watches_by_fd_.count(fd) > 0) return EEXIST;
-  auto& made = watches_by_fd_[fd];
+  auto& made = watches_[{fd, &file}];
+  if (made) return EEXIST;
   made = std::make_unique<SimWatch>(SimWatch{this, &file, fd, event});
   file.watches_.push_back(made.get());
   changed(*made);
   return 0;
 }
 
-int SimEpoll::modify(int fd, const epoll_event& event) {
-  const auto found = watches_by_fd_.find(fd);
-  if (found == watches_by_fd_.end()) return ENOENT;
+int SimEpoll::modify(int fd, SimFile& file, const epoll_event& event) {
+  const auto found = watches_.find({fd, &file});
+  if (found == watches_.end()) return ENOENT;
   found->second->event = event;
   changed(*found->second);
   return 0;
 }
 
-int SimEpoll::remove(int fd) {
-  const auto found = watches_by_fd_.find(fd);
-  if (found == watches_by_fd_.end()) return ENOENT;
+int SimEpoll::remove(int fd, SimFile& file) {
+  const auto found = watches_.find({fd, &file});
+  if (found == watches_.end()) return ENOENT;
   forget(*found->second);
-  watches_by_fd_.erase(found);
+  watches_.erase(found);
   return 0;
 }
 
@@ -62,9 +75,9 @@ void SimEpoll::forget(SimWatch& watch) {
   std::erase(candidates_, &watch);
 }
 
-std::optional<std::uint32_t> SimEpoll::interest(int fd) const {
-  const auto found = watches_by_fd_.find(fd);
-  if (found == watches_by_fd_.end()) return std::nullopt;
+std::optional<std::uint32_t> SimEpoll::interest(int fd, const SimFile& file) const {
+  const auto found = watches_.find({fd, const_cast<SimFile*>(&file)});
+  if (found == watches_.end()) return std::nullopt;
   return std::uint32_t{found->second->event.events};
 }
 

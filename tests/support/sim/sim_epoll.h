@@ -1,6 +1,6 @@
 // SimEpoll is a simulated epoll instance: level- and edge-triggered watches, EPOLLERR and EPOLLHUP
-// always, registrations that vanish with their descriptor. Like the real one it keeps a list of
-// those that may be ready, and asks them when it is waited for.
+// always, registrations of a descriptor and its file, which vanish with the file. Like the real one
+// it keeps a list of those that may be ready, and asks them when it is waited for.
 #pragma once
 
 #include "support/sim/sim_file.h"
@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <sys/epoll.h>
@@ -30,20 +31,20 @@ class SimEpoll final : public SimFile {
   std::uint32_t poll() const override;
   // Each as epoll_ctl(2): 0 or an errno value.
   int add(int fd, SimFile& file, const epoll_event& event);
-  int modify(int fd, const epoll_event& event);
-  int remove(int fd);
+  int modify(int fd, SimFile& file, const epoll_event& event);
+  int remove(int fd, SimFile& file);
   // Those that are ready, at most `max`; the kernel's decisions choose how many and in what order.
   int collect(epoll_event* events, int max);
 
   // What is watched for on `fd`; no value: it is not watched.
-  std::optional<std::uint32_t> interest(int fd) const;
+  std::optional<std::uint32_t> interest(int fd, const SimFile& file) const;
   void changed(SimWatch& watch);
 
  private:
   std::uint32_t ready_mask(const SimWatch& watch) const;
   void forget(SimWatch& watch);
 
-  std::map<int, std::unique_ptr<SimWatch>> watches_by_fd_;
+  std::map<std::pair<int, SimFile*>, std::unique_ptr<SimWatch>> watches_;
   std::vector<SimWatch*> candidates_;
 };
 

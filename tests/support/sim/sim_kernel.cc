@@ -2,19 +2,17 @@
 
 #include "support/sim/sim_epoll.h"
 #include "support/sim/sim_event_fd.h"
+#include "support/sim/sim_network.h"
 #include "support/sim/sim_socket.h"
 #include "support/sim/sim_timer_fd.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
 #include <type_traits>
-
-#include <unistd.h>
 
 namespace millrace::test {
 
@@ -39,8 +37,9 @@ SimKernel::SimKernel(Decisions& decisions, const SimOptions& options)
 
 SimKernel::~SimKernel() {
   events_.clear();
-  network_.reset();
   files_.clear();
+  events_.clear();
+  network_.reset();
   active_kernel = outer_;
 }
 
@@ -101,8 +100,7 @@ void SimKernel::mix_bytes(const void* bytes, std::size_t n) {
   mix(std::hash<std::string_view>()({static_cast<const char*>(bytes), n}));
 }
 
-template <class R>
-R SimKernel::leave(const char* call, int fd, R result, int error) {
+ssize_t SimKernel::left(const char* call, int fd, ssize_t result, int error) {
   run_due();
   mix(static_cast<std::uint64_t>(fd));
   mix(static_cast<std::uint64_t>(error != 0 ? -error : static_cast<std::int64_t>(result)));
@@ -115,15 +113,10 @@ R SimKernel::leave(const char* call, int fd, R result, int error) {
   }
   if (error == 0) return result;
   errno = error;
-  if (error == EAGAIN || error == EINTR || error == EINPROGRESS) return R{-1};
+  if (error == EAGAIN || error == EINTR || error == EINPROGRESS) return -1;
   if (auto* socket = find<SimSocket>(fd)) socket->errors_seen().push_back(error);
   errno = error;
-  return R{-1};
-}
-
-template <class T>
-T* SimKernel::find(int fd) const {
-  return dynamic_cast<T*>(find_any(fd));
+  return -1;
 }
 
 SimFile* SimKernel::find_any(int fd) const {
@@ -142,10 +135,10 @@ bool SimKernel::room_for_descriptor() const {
 }
 
 // The lowest number that is free, as the real one does.
-int SimKernel::install(std::shared_ptr<SimFile> file) {
-  const auto free = std::find(files_.begin(), files_.end(), nullptr);
+int SimKernel::install(SimHandle file) {
+  const auto free = std::find_if_not(files_.begin(), files_.end(),
+                                     [](const SimHandle& each) { return static_cast<bool>(each); });
   const auto index = static_cast<int>(free - files_.begin());
-  file->fd_ = kFirstDescriptor + index;
   if (free == files_.end()) {
     files_.push_back(std::move(file));
   } else {
@@ -155,14 +148,14 @@ int SimKernel::install(std::shared_ptr<SimFile> file) {
 }
 
 std::size_t SimKernel::open_descriptors() const {
-  return files_.size() -
-         static_cast<std::size_t>(std::count(files_.begin(), files_.end(), nullptr));
+  return static_cast<std::size_t>(std::count_if(
+      files_.begin(), files_.end(), [](const SimHandle& each) { return static_cast<bool>(each); }));
 }
 
 std::vector<int> SimKernel::descriptors() const {
   std::vector<int> open;
-  for (const auto& file : files_) {
-    if (file) open.push_back(file->fd_);
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    if (files_[i]) open.push_back(kFirstDescriptor + static_cast<int>(i));
   }
   return open;
 }
@@ -171,14 +164,7 @@ int SimKernel::close(int fd) {
   enter();
   const auto index = static_cast<std::size_t>(fd - kFirstDescriptor);
   if (!find_any(fd)) return leave("close", fd, 0, EBADF);
-  // Registrations go with the descriptor.
-  const auto file = std::move(files_[index]);
-  while (!file->watches_.empty()) {
-    SimWatch& watch = *file->watches_.back();
-    watch.epoll->remove(watch.fd);
-  }
-  file->fd_ = -1;
-  file->close();
+  files_[index] = {};
   return leave("close", fd, 0, interrupted() ? EINTR : 0);
 }
 
@@ -189,7 +175,7 @@ ssize_t SimKernel::read(int fd, void* to, std::size_t n) {
   if (auto* event = find<SimEventFd>(fd)) error = event->take(&value);
   if (auto* timer = find<SimTimerFd>(fd)) error = timer->take(&value);
   if (auto* socket = find<SimSocket>(fd)) {
-    const SimResult got = socket->receive(to, n, false);
+    const SimResult got = take(*socket, to, n, 0);
     return leave("read", fd, got.value, got.error);
   }
   if (error == 0 && n < sizeof value) error = EINVAL;
@@ -263,9 +249,9 @@ int SimKernel::epoll_ctl(int ep, int op, int fd, epoll_event* event) {
     error = no_memory({ENOMEM, ENOSPC});
     if (error == 0) error = epoll->add(fd, *file, *event);
   } else if (op == EPOLL_CTL_MOD) {
-    error = epoll->modify(fd, *event);
+    error = epoll->modify(fd, *file, *event);
   } else if (op == EPOLL_CTL_DEL) {
-    error = epoll->remove(fd);
+    error = epoll->remove(fd, *file);
   }
   return leave("epoll_ctl", fd, 0, error);
 }
@@ -302,177 +288,6 @@ std::size_t SimKernel::events_to_report(std::size_t ready) {
   return decisions_.between(1, ready);
 }
 
-// Sockets.
-
-int SimKernel::no_memory(std::initializer_list<int> errors) {
-  if (!decisions_.chance(options_.faults.no_memory)) return 0;
-  return errors.begin()[decisions_.below(errors.size())];
-}
-
-int SimKernel::socket(int domain, int, int) {
-  enter();
-  int error = room_for_descriptor() ? 0 : EMFILE;
-  if (error == 0 && decisions_.chance(options_.faults.no_descriptor)) error = ENFILE;
-  if (error == 0) error = no_memory({ENOMEM, ENOBUFS});
-  if (error != 0) return leave("socket", 0, 0, error);
-  auto made = std::make_shared<SimSocket>(*this, domain);
-  network_->enter(made);
-  return leave("socket", 0, install(std::move(made)), 0);
-}
-
-int SimKernel::bind(int fd, const sockaddr* to, socklen_t n) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  return leave("bind", fd, 0, socket->bind(SimAddress(to, n)));
-}
-
-int SimKernel::listen(int fd, int backlog) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  return leave("listen", fd, 0, socket->listen(backlog));
-}
-
-int SimKernel::accept_fault() {
-  constexpr std::array kAborted{ECONNABORTED, EPROTO, ENETDOWN, EHOSTUNREACH, EPERM};
-  constexpr std::array kNoDescriptor{EMFILE, ENFILE};
-  if (interrupted()) return EINTR;
-  if (spurious()) return EAGAIN;
-  if (decisions_.chance(options_.faults.no_descriptor)) return kNoDescriptor[order(2)];
-  if (decisions_.chance(options_.faults.aborted)) return kAborted[order(kAborted.size())];
-  return no_memory({ENOMEM, ENOBUFS});
-}
-
-int SimKernel::accept4(int fd, sockaddr* from, socklen_t* n, int) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  if (!socket->listening()) return leave("accept4", fd, 0, EINVAL);
-  if (socket->waiting() == 0) return leave("accept4", fd, 0, EAGAIN);
-  int error = room_for_descriptor() ? accept_fault() : EMFILE;
-  const bool aborted = error != 0 && error != EINTR && error != EAGAIN && error != EMFILE &&
-                       error != ENFILE && error != ENOMEM && error != ENOBUFS;
-  if (error != 0 && !aborted) return leave("accept4", fd, 0, error);
-  auto accepted = socket->accept();
-  if (aborted) accepted->close();
-  if (error != 0) return leave("accept4", fd, 0, error);
-  accepted->remote_address(from, n);
-  return leave("accept4", fd, install(std::move(accepted)), 0);
-}
-
-int SimKernel::connect(int fd, const sockaddr* to, socklen_t n) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  if (to->sa_family == AF_UNSPEC) return leave("connect", fd, 0, socket->disconnect());
-  if (const int error = no_memory({ENOBUFS, ENOMEM})) return leave("connect", fd, 0, error);
-  int error = socket->connect(SimAddress(to, n));
-  if (error == EINPROGRESS && interrupted()) error = EINTR;  // and it goes on
-  return leave("connect", fd, 0, error);
-}
-
-int SimKernel::shutdown(int fd, int how) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  return leave("shutdown", fd, 0, socket->shutdown(how));
-}
-
-std::size_t SimKernel::shortened(std::size_t n) {
-  if (n <= 1 || !decisions_.chance(options_.faults.short_transfer)) return n;
-  return 1 + decisions_.size_up_to(n - 1);
-}
-
-ssize_t SimKernel::recv(int fd, void* to, std::size_t n, int flags) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  if (interrupted()) return leave("recv", fd, ssize_t{0}, EINTR);
-  // Not of one that has ended: no kernel takes that back.
-  const bool over = (socket->poll() & (EPOLLERR | EPOLLHUP)) != 0;
-  if (!over && spurious()) return leave("recv", fd, ssize_t{0}, EAGAIN);
-  const SimResult got = socket->receive(to, shortened(n), (flags & MSG_PEEK) != 0);
-  if (got.value > 0) mix_bytes(to, static_cast<std::size_t>(got.value));
-  return leave("recv", fd, got.value, got.error);
-}
-
-ssize_t SimKernel::sendmsg(int fd, const msghdr* message, int) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  if (message->msg_iovlen > 1024) return leave("send", fd, ssize_t{0}, EMSGSIZE);
-  if (interrupted()) return leave("send", fd, ssize_t{0}, EINTR);
-  if (const int error = no_memory({ENOMEM, ENOBUFS})) return leave("send", fd, ssize_t{0}, error);
-  std::size_t left = 0;
-  for (std::size_t i = 0; i < message->msg_iovlen; ++i) left += message->msg_iov[i].iov_len;
-  left = std::min(left, std::max<std::size_t>(socket->room(), 1));
-  left = shortened(left);
-  std::string bytes;
-  for (std::size_t i = 0; i < message->msg_iovlen && left > 0; ++i) {
-    const std::size_t n = std::min(left, message->msg_iov[i].iov_len);
-    bytes.append(static_cast<const char*>(message->msg_iov[i].iov_base), n);
-    left -= n;
-  }
-  const SimResult sent = socket->send(bytes);
-  if (sent.value > 0) mix_bytes(bytes.data(), bytes.size());
-  return leave("send", fd, sent.value, sent.error);
-}
-
-ssize_t SimKernel::sendfile(int out, int in, off_t* offset, std::size_t n) {
-  std::string bytes(std::min<std::size_t>(n, 256 * 1024), '\0');
-  const ssize_t got = ::pread(in, bytes.data(), bytes.size(), *offset);
-  if (got <= 0) return got;
-  iovec part{bytes.data(), static_cast<std::size_t>(got)};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  const ssize_t sent = sendmsg(out, &message, 0);
-  if (sent > 0) *offset += sent;
-  return sent;
-}
-
-int SimKernel::getsockopt(int fd, int level, int name, void* value, socklen_t* n) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  const int error = socket->get_option(level, name, value, n);
-  if (level == SOL_SOCKET && name == SO_ERROR && error == 0) {
-    int answer = 0;
-    std::memcpy(&answer, value, sizeof answer);
-    if (answer != 0) socket->errors_seen().push_back(answer);
-  }
-  return leave("getsockopt", fd, 0, error);
-}
-
-int SimKernel::setsockopt(int fd, int level, int name, const void* value, socklen_t n) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  return leave("setsockopt", fd, 0, socket->set_option(level, name, value, n));
-}
-
-int SimKernel::getsockname(int fd, sockaddr* to, socklen_t* n) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  return leave("getsockname", fd, 0, socket->local_address(to, n));
-}
-
-int SimKernel::getpeername(int fd, sockaddr* to, socklen_t* n) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  return leave("getpeername", fd, 0, socket->peer_address(to, n));
-}
-
-int SimKernel::ioctl(int fd, unsigned long request, int* value) {
-  enter();
-  SimSocket* socket = socket_of(fd);
-  if (!socket) return -1;
-  return leave("ioctl", fd, 0, socket->queue_size(request, value));
-}
-
 // For tests.
 
 std::uint32_t SimKernel::poll(int fd) const {
@@ -482,7 +297,8 @@ std::uint32_t SimKernel::poll(int fd) const {
 
 std::optional<std::uint32_t> SimKernel::interest(int ep, int fd) const {
   const auto* epoll = find<SimEpoll>(ep);
-  return epoll ? epoll->interest(fd) : std::nullopt;
+  const SimFile* file = find_any(fd);
+  return epoll && file ? epoll->interest(fd, *file) : std::nullopt;
 }
 
 void SimKernel::vanish(int fd) {

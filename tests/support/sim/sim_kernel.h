@@ -1,5 +1,5 @@
-// SimKernel is a kernel in memory: TCP and Unix stream sockets, epoll, eventfd, timer descriptors
-// and the monotonic clock. While one lives, the system calls of its thread go to it (the linker
+// SimKernel is a kernel in memory: TCP, UDP and Unix sockets, epoll, eventfd, timer descriptors and
+// the monotonic clock. While one lives, the system calls of its thread go to it (the linker
 // leads them, support/kernel_calls.cc), unless they concern a real descriptor. Time is virtual and
 // passes only when somebody waits or a test says so: a day of traffic takes a second.
 //
@@ -12,8 +12,10 @@
 // What it does is decided by `decisions` alone: the same decisions give the same run to the byte,
 // and the same fingerprint(). It must outlive everything that has descriptors of it.
 //
-// What it leaves out: segments are never lost or reordered (a vanished peer excepted), there is no
-// Nagle, congestion or TIME_WAIT, no urgent data, and descriptors cannot be duplicated.
+// What it leaves out: segments are never lost or reordered (a vanished peer excepted; datagrams of
+// UDP are), there is no Nagle, congestion or TIME_WAIT, no urgent data, and all addresses are of
+// one host with one interface, which fragments nothing. Unix sockets have their files in /sim/, the
+// only directory.
 #pragma once
 
 #include <millrace/time.h>
@@ -40,6 +42,20 @@ namespace millrace::test {
 
 class SimNetwork;
 class SimSocket;
+struct SimPassed;
+struct SimResult;
+
+// What became of all UDP datagrams: sent - lost + duplicated + copies is what was delivered,
+// overflowed, unclaimed or is under way.
+struct SimDatagramCounts {
+  std::uint64_t sent = 0;
+  std::uint64_t lost = 0;        // on their way, as the decisions wanted it
+  std::uint64_t duplicated = 0;  // so too
+  std::uint64_t copies = 0;      // beyond the first, for members of a group
+  std::uint64_t overflowed = 0;  // the receive buffer was full
+  std::uint64_t unclaimed = 0;   // nobody was there
+  std::uint64_t delivered = 0;   // to a receive queue
+};
 
 struct SimOptions {
   // Of a new socket, in bytes.
@@ -90,6 +106,7 @@ class SimKernel {
   void vanish(int fd);
   // Connecting to this port gets no answer.
   void black_hole(std::uint16_t port);
+  SimDatagramCounts& datagrams() { return datagrams_; }
   // Each error that calls on this socket have returned, EAGAIN, EINTR and EINPROGRESS excepted.
   const std::vector<int>& errors_of(int fd) const;
   std::uint64_t calls() const { return calls_; }
@@ -120,7 +137,10 @@ class SimKernel {
   int connect(int fd, const sockaddr* to, socklen_t n);
   int shutdown(int fd, int how);
   ssize_t recv(int fd, void* to, std::size_t n, int flags);
+  ssize_t recvmsg(int fd, msghdr* message, int flags);
+  int recvmmsg(int fd, mmsghdr* messages, unsigned n, int flags);
   ssize_t sendmsg(int fd, const msghdr* message, int flags);
+  int sendmmsg(int fd, mmsghdr* messages, unsigned n, int flags);
   ssize_t sendfile(int out, int in, off_t* offset, std::size_t n);
   int getsockopt(int fd, int level, int name, void* value, socklen_t* n);
   int setsockopt(int fd, int level, int name, const void* value, socklen_t n);
@@ -134,23 +154,36 @@ class SimKernel {
   std::uint32_t spurious_event(std::uint32_t watched);
   std::size_t events_to_report(std::size_t ready);
   std::size_t order(std::size_t n) { return decisions_.below(n); }
+  std::uint64_t next_message() { return ++messages_; }
 
  private:
   template <class T>
-  T* find(int fd) const;
+  T* find(int fd) const {
+    return dynamic_cast<T*>(find_any(fd));
+  }
   SimFile* find_any(int fd) const;
   SimSocket* socket_of(int fd) const;  // sets errno
-  int install(std::shared_ptr<SimFile> file);
+  int install(SimHandle file);
+  int install(std::shared_ptr<SimFile> file) { return install(SimHandle(std::move(file))); }
+  int install_passed(const SimPassed& passed);
+  std::optional<SimPassed> pass(int fd) const;
   bool room_for_descriptor() const;
   // Every call begins with one and ends with the other.
   void enter();
   template <class R>
-  R leave(const char* call, int fd, R result, int error);
+  R leave(const char* call, int fd, R result, int error) {
+    return static_cast<R>(left(call, fd, static_cast<ssize_t>(result), error));
+  }
+  ssize_t left(const char* call, int fd, ssize_t result, int error);
+  SimResult take(SimSocket& from, void* to, std::size_t n, int flags);
+  SimResult take_message(SimSocket& from, msghdr& to, int flags);
+  SimResult give_message(SimSocket& to, const msghdr& from);
   void run_due();
   bool interrupted() { return decisions_.chance(options_.faults.interrupted); }
   bool spurious() { return decisions_.chance(options_.faults.spurious); }
   int no_memory(std::initializer_list<int> errors);
   int accept_fault();
+  int receive_fault(const SimSocket& socket);
   std::size_t shortened(std::size_t n);
   void mix(std::uint64_t value);
   void mix_bytes(const void* bytes, std::size_t n);
@@ -165,7 +198,9 @@ class SimKernel {
   std::uint64_t bytes_moved_ = 0;
   std::uint64_t fingerprint_ = 0xcbf29ce484222325;
   bool traced_;
-  std::vector<std::shared_ptr<SimFile>> files_;  // by descriptor - kFirstDescriptor
+  SimDatagramCounts datagrams_;
+  std::uint64_t messages_ = 0;
+  std::vector<SimHandle> files_;  // by descriptor - kFirstDescriptor
   std::unique_ptr<SimNetwork> network_;
   SimKernel* outer_;
 };
