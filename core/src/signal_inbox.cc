@@ -10,6 +10,8 @@ namespace millrace {
 
 namespace {
 
+constexpr int kForeign = -1;  // of another process
+
 constexpr bool is_fault(int number) {
   return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL;
 }
@@ -55,6 +57,7 @@ struct SignalRegistry {
   int install(int number) noexcept;
   void uninstall(int number) noexcept;
   void watch_forks();
+  void disown() noexcept;
   static void handle(int number, siginfo_t* info, void* context);
 
   std::atomic<int> taken{0};
@@ -167,10 +170,21 @@ void SignalRegistry::watch_forks() {
       },
       [] {
         const sigset_t before = registry.mask_at_fork;
+        registry.disown();
         registry.unlock();
         sys::pthread_sigmask(SIG_SETMASK, &before, nullptr);
       });
   static_cast<void>(watching);
+}
+
+// In a child: the number of the parent may one day be that of a process that descends from it.
+void SignalRegistry::disown() noexcept {
+  for (Watched& watched : signals) {
+    if (watched.by.load(std::memory_order_relaxed) != 0) {
+      watched.by.store(kForeign, std::memory_order_release);
+    }
+  }
+  for (SignalInbox* inbox = first; inbox; inbox = inbox->next_) inbox->pid_ = kForeign;
 }
 
 void SignalInbox::enter(int eventfd) noexcept {
