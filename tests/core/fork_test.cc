@@ -6,6 +6,7 @@
 #include "loop_core.h"
 #include "support/loop_test.h"
 #include "support/process.h"
+#include "support/signal_test.h"
 #include "support/socket_pair.h"
 
 #include <atomic>
@@ -199,6 +200,19 @@ TEST_F(ForkTest, AfterReinitEachProcessHearsItsOwnSignalsOnly) {
   watcher.reset();
 }
 
+TEST_F(ForkTest, AfterReinitASignalToTheChildDoesNotWakeTheParent) {
+  std::optional<SignalWatcher> watcher;
+  watcher.emplace(*ours, std::initializer_list<int>{SIGUSR1}, [](int) {});
+  EXPECT_TRUE(in_child([&] {
+    ours->reinit_after_fork();
+    ::raise(SIGUSR1);
+    return true;
+  }));
+  pollfd woken{ours->backend_fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&woken, 1, 0), 0) << "the child has woken its parent";
+  watcher.reset();
+}
+
 TEST_F(ForkTest, AChildWatchesSignalsWithALoopOfItsOwn) {
   int parents = 0;
   std::optional<SignalWatcher> watcher;
@@ -209,7 +223,9 @@ TEST_F(ForkTest, AChildWatchesSignalsWithALoopOfItsOwn) {
     std::optional<SignalWatcher> own;
     own.emplace(fresh, std::initializer_list<int>{SIGUSR1}, [&](int) { ++calls; });
     ::raise(SIGUSR1);
-    return run_until(fresh, [&] { return calls == 1; }) && parents == 0;
+    if (!run_until(fresh, [&] { return calls == 1; }) || parents != 0) return false;
+    own.reset();
+    return is_default(SIGUSR1);
   }));
   ours->run_once(0ms);
   EXPECT_EQ(parents, 0);

@@ -3,6 +3,7 @@
 #include "support/signal_test.h"
 
 #include <cerrno>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -264,7 +265,14 @@ TEST_F(SignalWatcherTest, ACallOfTheProgramThatASignalInterruptsIsRestarted) {
   int pipe[2];
   ASSERT_EQ(::pipe(pipe), 0);
   const pthread_t reader = ::pthread_self();
+  const std::string stat = "/proc/self/task/" + std::to_string(::gettid()) + "/stat";
   std::thread writer([&] {
+    const auto reader_sleeps = [&] {
+      std::string text;
+      std::getline(std::ifstream(stat), text);
+      return text.find(") S ") != std::string::npos;
+    };
+    while (!reader_sleeps()) std::this_thread::yield();
     ::pthread_kill(reader, SIGUSR1);
     ASSERT_EQ(::write(pipe[1], "x", 1), 1);
   });
