@@ -232,9 +232,13 @@ DnsChannel::DnsChannel(EventLoop& loop, const ResolverOptions& options,
   if (!domains.empty() || !options.servers.empty()) mask |= ARES_OPT_DOMAINS;
   ares.ndots = options.ndots.value_or(1);
   if (options.ndots || !options.servers.empty()) mask |= ARES_OPT_NDOTS;
-  char no_file[] = "/dev/null";
-  ares.resolvconf_path = no_file;
-  if (!options.servers.empty()) mask |= ARES_OPT_RESOLVCONF | ARES_OPT_NOROTATE;
+  std::string resolv_conf = options.resolv_conf_file;
+  if (!options.servers.empty()) {
+    resolv_conf = "/dev/null";
+    mask |= ARES_OPT_NOROTATE;
+  }
+  ares.resolvconf_path = resolv_conf.data();
+  if (!resolv_conf.empty()) mask |= ARES_OPT_RESOLVCONF;
   if (const int e = ares_init_options(&ares_, &ares, mask); e != ARES_SUCCESS) {
     throw_ares_error("ares_init_options", e);
   }

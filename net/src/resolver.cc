@@ -22,8 +22,12 @@
 namespace millrace {
 namespace {
 
-constexpr const char* kResolvConf = "/etc/resolv.conf";
 constexpr const char* kSystemHosts = "/etc/hosts";
+
+const std::string& resolv_conf_of(const ResolverOptions& options) {
+  static const std::string system = "/etc/resolv.conf";
+  return options.resolv_conf_file.empty() ? system : options.resolv_conf_file;
+}
 
 bool is_of(SocketAddress::Family family, Resolver::Families wanted) noexcept {
   switch (wanted) {
@@ -204,7 +208,7 @@ Resolver::Core::Core(EventLoop& loop, ResolverOptions options)
 }
 
 std::unique_ptr<DnsChannel> Resolver::Core::make_channel() {
-  if (options_.servers.empty()) resolv_conf_ = FileStamp::of(kResolvConf);
+  if (options_.servers.empty()) resolv_conf_ = FileStamp::of(resolv_conf_of(options_));
   return std::make_unique<DnsChannel>(loop_, options_, [this] { start_anew(); });
 }
 
@@ -212,7 +216,7 @@ std::unique_ptr<DnsChannel> Resolver::Core::make_channel() {
 DnsChannel& Resolver::Core::channel() {
   if (channel_ && channel_->inherited()) start_anew();
   if (!channel_) channel_ = make_channel();
-  if (options_.servers.empty() && resolv_conf_ != FileStamp::of(kResolvConf)) {
+  if (options_.servers.empty() && resolv_conf_ != FileStamp::of(resolv_conf_of(options_))) {
     std::erase_if(retired_, [](const auto& old) { return old->questions() == 0; });
     retired_.push_back(make_channel());
     std::swap(retired_.back(), channel_);

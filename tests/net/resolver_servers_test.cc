@@ -1,8 +1,13 @@
 // What DNS servers do wrong, and what comes of it: always one result, never a loop that stands.
+#include "support/allocations.h"
 #include "support/faults.h"
 #include "support/resolver_test.h"
 
 #include <algorithm>
+#include <cstring>
+#include <iterator>
+#include <new>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -185,6 +190,71 @@ TEST_F(ResolverServersTest, WhenASocketCannotBeWatchedTheTimeLimitHolds) {
   faults.on(Call::epoll_ctl, Fault::fail(ENOSPC), {.times = 1000});
   Resolver resolver(loop(), options_for(server));
   EXPECT_EQ(look_up(resolver, "a.example").why, error::name_timeout);
+}
+
+TEST_F(ResolverServersTest, WhicheverCallFailsThereIsOneResult) {
+  DnsServer server(loop(), [](const DnsQuestion& q) {
+    return q.tcp ? q.answer({address_record("192.0.2.1"), address_record("2001:db8::1")})
+                 : q.truncated();
+  });
+  const ResolverOptions options = options_for(server);
+  const auto numbers = [&] {
+    Faults faults;
+    faults.record();
+    Resolver resolver(loop(), options);
+    EXPECT_EQ(look_up(resolver, "a.example").addresses.size(), 2u);
+    return faults.recorded();
+  }();
+  constexpr Call kOfTheLoop[] = {Call::epoll_wait, Call::read, Call::timerfd_settime,
+                                 Call::accept4};
+  int failed = 0;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (std::count(std::begin(kOfTheLoop), std::end(kOfTheLoop), numbers[i].call) > 0) continue;
+    for (const int e : {EMFILE, ENOMEM, ECONNREFUSED, ENETUNREACH, EPIPE, EINTR}) {
+      SCOPED_TRACE(std::string(name_of(numbers[i].call)) + ": " + std::strerror(e));
+      Faults faults;
+      faults.record();
+      faults.on_number(i, Fault::fail(e));
+      Resolver resolver(loop(), options);
+      look_up(resolver, "a.example");
+      ++failed;
+    }
+  }
+  EXPECT_GT(failed, 50);
+}
+
+TEST_F(ResolverServersTest, WhereverMemoryEndsThereIsOneResultOrAnException) {
+  DnsServer server(loop(), plain());
+  Resolver resolver(loop(), options_for(server));
+  EXPECT_EQ(look_up(resolver, "a.example").addresses, kFound);
+  int thrown = 0;
+  int failed = 0;
+  for (const char* host : {"a.example", "192.0.2.1"}) {
+    for (std::uint64_t n = 0;; ++n) {
+      ASSERT_LT(n, 1000u);
+      LookedUp result;
+      Resolver::Done done = into(result);
+      Lookup lookup;
+      // Only the product is short of memory, not the server.
+      std::optional<NoMemory> none(std::in_place, n, 1);
+      try {
+        lookup = resolver.resolve(host, 80, Families::any, std::move(done));
+      } catch (const std::bad_alloc&) {
+        ++thrown;
+        continue;
+      }
+      const bool reached = none->reached();
+      none.reset();
+      ASSERT_TRUE(run_until([&] { return result.calls == 1; })) << n;
+      failed += static_cast<bool>(result.why);
+      if (!reached) {
+        EXPECT_FALSE(result.why);
+        break;
+      }
+    }
+  }
+  EXPECT_GT(thrown, 0);
+  EXPECT_GT(failed, 0);
 }
 
 TEST_F(ResolverServersTest, InterruptedCallsAreRepeated) {

@@ -7,8 +7,6 @@
 #include <optional>
 #include <stdexcept>
 
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 namespace millrace::test {
@@ -355,24 +353,81 @@ TEST_F(ResolverTest, TheLoopsOwnGoesWithTheLoopLookupsAndAll) {
 }
 
 TEST_F(ResolverTest, IpV6ServersAreAsked) {
-  UniqueFd udp(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const SocketAddress any = SocketAddress::loopback_v6(0);
-  if (!udp || ::bind(udp.get(), any.native(), any.native_size()) != 0) {
-    GTEST_SKIP() << "there is no IPv6 on loopback";
+  std::optional<DnsServer> six;
+  try {
+    six.emplace(loop(), SocketAddress::loopback_v6(0), plain());
+  } catch (const std::runtime_error& e) {
+    GTEST_SKIP() << e.what();
   }
-  const RawSocket socket(std::move(udp));
-  Resolver resolver(loop(), asking({socket.address()}));
-  const IoWatcher watcher(loop(), socket.fd(), Interest::read, [&](IoEvents) {
-    char buffer[512];
-    sockaddr_in6 from{};
-    socklen_t size = sizeof from;
-    const ssize_t n = ::recvfrom(socket.fd(), buffer, sizeof buffer, 0,
-                                 reinterpret_cast<sockaddr*>(&from), &size);
-    const DnsQuestion question(std::string(buffer, static_cast<std::size_t>(n)), false);
-    const std::string reply = question.answer({address_record("192.0.2.6")});
-    ::sendto(socket.fd(), reply.data(), reply.size(), 0, reinterpret_cast<sockaddr*>(&from), size);
-  });
-  EXPECT_EQ(look_up(resolver, "six.example").addresses, Strings{"192.0.2.6:80"});
+  Resolver resolver(loop(), asking({six->address()}));
+  EXPECT_EQ(look_up(resolver, "six.example").addresses, Strings{"192.0.2.1:80"});
+  EXPECT_EQ(six->asked(kTypeA), 1);
+}
+
+// Nameservers of resolv.conf are asked at port 53, which takes privileges to listen on.
+struct ResolvConfTest : ResolverFixture {
+  void SetUp() override {
+    ResolverFixture::SetUp();
+    try {
+      first.emplace(loop(), SocketAddress::parse("127.53.0.1:53"), saying("192.0.2.1"));
+      second.emplace(loop(), SocketAddress::parse("127.53.0.2:53"), saying("192.0.2.2"));
+    } catch (const std::runtime_error& e) {
+      GTEST_SKIP() << e.what();
+    }
+  }
+  void TearDown() override {
+    first.reset();
+    second.reset();
+    ResolverFixture::TearDown();
+  }
+  static DnsServer::Reply saying(const std::string& host) {
+    return [host](const DnsQuestion& q) {
+      return q.name == "silent.example" ? std::string() : q.answer({address_record(host)});
+    };
+  }
+  static ResolverOptions reading(const TemporaryFile& file) {
+    ResolverOptions options = asking({});
+    options.resolv_conf_file = file.path();
+    return options;
+  }
+  std::optional<DnsServer> first, second;
+};
+
+TEST_F(ResolvConfTest, NamesTheServersAndSearchDomains) {
+  const TemporaryFile file("nameserver 127.53.0.2\nsearch corp.example\noptions ndots:2\n");
+  Resolver resolver(loop(), reading(file));
+  EXPECT_EQ(look_up(resolver, "www", Families::ipv4).addresses, Strings{"192.0.2.2:80"});
+  ASSERT_EQ(second->asked().size(), 1u);
+  EXPECT_EQ(second->asked()[0].name, "www.corp.example");
+  EXPECT_EQ(look_up(resolver, "a.b", Families::ipv4).addresses, Strings{"192.0.2.2:80"});
+  EXPECT_EQ(second->asked()[1].name, "a.b.corp.example");
+}
+
+TEST_F(ResolvConfTest, WhenItHasChangedTheNextLookupUsesIt) {
+  TemporaryFile file("nameserver 127.53.0.1\n");
+  Resolver resolver(loop(), reading(file));
+  EXPECT_EQ(look_up(resolver, "a.example").addresses, Strings{"192.0.2.1:80"});
+  LookedUp old;
+  const Lookup under_way = resolver.resolve("b.example", 80, Families::ipv4, into(old));
+  file.write("# now another one\nnameserver 127.53.0.2\n");
+  EXPECT_EQ(look_up(resolver, "a.example").addresses, Strings{"192.0.2.2:80"});
+  ASSERT_TRUE(run_until([&] { return old.calls == 1; }));
+  EXPECT_EQ(old.addresses, Strings{"192.0.2.1:80"});
+}
+
+TEST_F(ResolvConfTest, ChangesWithLookupsThatNeverEndLeaveNothing) {
+  TemporaryFile file("nameserver 127.53.0.1\n");
+  LookedUp results[5];
+  std::vector<Lookup> lookups;
+  Resolver resolver(loop(), reading(file));
+  for (LookedUp& result : results) {
+    lookups.push_back(resolver.resolve("silent.example", 80, Families::any, into(result)));
+    file.write(std::string(lookups.size(), '\n') + "nameserver 127.53.0.1\n");
+  }
+  EXPECT_EQ(look_up(resolver, "a.example").addresses, Strings{"192.0.2.1:80"});
+  const auto before = open_descriptors();
+  lookups.clear();
+  EXPECT_LT(open_descriptors().size(), before.size());
 }
 
 // In the child: exits with 0 when its lookup was answered.

@@ -24,7 +24,7 @@ unsigned number_at(const std::string& bytes, std::size_t at) {
 }
 
 RawSocket udp_socket(const SocketAddress& at) {
-  UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  UniqueFd fd(::socket(at.native()->sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd || ::bind(fd.get(), at.native(), at.native_size()) != 0) return {};
   return RawSocket(std::move(fd));
 }
@@ -101,10 +101,19 @@ std::string DnsQuestion::truncated() const {
   return head(kNoError, 0, true);
 }
 
-DnsServer::DnsServer(EventLoop& loop, Reply reply)
-    : DnsServer(loop, Replies([reply = std::move(reply)](const DnsQuestion& question) {
-                  return std::vector<std::string>{reply(question)};
-                })) {}
+DnsServer::Replies DnsServer::one(Reply reply) {
+  return [reply = std::move(reply)](const DnsQuestion& question) {
+    return std::vector<std::string>{reply(question)};
+  };
+}
+
+DnsServer::DnsServer(EventLoop& loop, Reply reply) : DnsServer(loop, one(std::move(reply))) {}
+
+DnsServer::DnsServer(EventLoop& loop, const SocketAddress& at, Reply reply)
+    : loop_(loop), replies_(one(std::move(reply))), udp_(udp_socket(at)) {
+  if (!udp_) throw std::runtime_error("cannot bind " + at.to_string());
+  watch_udp();
+}
 
 DnsServer::DnsServer(EventLoop& loop, Replies replies) : loop_(loop), replies_(std::move(replies)) {
   // The same number for both: others may have it for UDP.
@@ -113,10 +122,14 @@ DnsServer::DnsServer(EventLoop& loop, Replies replies) : loop_(loop), replies_(s
     udp_ = udp_socket(tcp_.address());
   }
   if (!udp_) throw std::runtime_error("no port is free for UDP and TCP");
-  udp_watcher_ = std::make_unique<IoWatcher>(loop, udp_.fd(), Interest::read,
-                                             [this](IoEvents) { receive_datagram(); });
+  watch_udp();
   tcp_watcher_ =
       std::make_unique<IoWatcher>(loop, tcp_.fd(), Interest::read, [this](IoEvents) { accept(); });
+}
+
+void DnsServer::watch_udp() {
+  udp_watcher_ = std::make_unique<IoWatcher>(loop_, udp_.fd(), Interest::read,
+                                             [this](IoEvents) { receive_datagram(); });
 }
 
 int DnsServer::asked(std::uint16_t type) const {

@@ -60,7 +60,10 @@ class DnsServer {
   DnsServer(EventLoop& loop, Reply reply);
   DnsServer(EventLoop& loop, Replies replies);  // any number of datagrams to each
 
-  SocketAddress address() const { return tcp_.address(); }
+  // By UDP alone, there. Throws std::runtime_error when that is not possible.
+  DnsServer(EventLoop& loop, const SocketAddress& at, Reply reply);
+
+  SocketAddress address() const { return udp_.address(); }
   const std::vector<DnsQuestion>& asked() const { return asked_; }
   int asked(std::uint16_t type) const;
   // Further replies to the last one who asked by UDP.
@@ -74,6 +77,8 @@ class DnsServer {
     std::unique_ptr<IoWatcher> watcher;
   };
 
+  static Replies one(Reply reply);
+  void watch_udp();
   void receive_datagram();
   void accept();
   void receive(Connection& connection);

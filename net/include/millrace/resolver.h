@@ -30,14 +30,15 @@ namespace millrace {
 class EventLoop;
 
 struct ResolverOptions {
-  // Asked in this order: the next one when one is silent or fails. None: those of /etc/resolv.conf,
-  // with its search domains and options; lookups that begin after it has changed use what it says
-  // then. When servers are given, nothing of it is used.
+  // Asked in this order: the next one when one is silent or fails. None: those of resolv.conf, with
+  // its search domains and options. When servers are given, nothing of it is used.
   std::vector<SocketAddress> servers = {};
   // Tried behind a name with fewer dots than `ndots`, before the name as it is; behind any other
   // after it; never behind one that ends in a dot. None: see `servers`.
   std::vector<std::string> search_domains = {};
-  std::optional<int> ndots = {};  // no value: that of /etc/resolv.conf, or 1
+  std::optional<int> ndots = {};  // no value: that of resolv.conf, or 1
+  // Lookups that begin after it has changed use what it says then. Empty: /etc/resolv.conf.
+  std::string resolv_conf_file = {};
   // Looked into first, and read again when it has changed. Empty: /etc/hosts.
   std::string hosts_file = {};
   // Of a whole lookup, with all servers, tries and search domains; then error::name_timeout. Zero:
