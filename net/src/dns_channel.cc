@@ -215,7 +215,9 @@ DnsChannel::DnsChannel(EventLoop& loop, const ResolverOptions& options,
   // that file could block. The hosts file is ours ("b": DNS only).
   ares_options ares{};
   ares.flags = ARES_FLAG_NOALIASES;
-  ares.timeout = static_cast<int>(options.try_timeout.count());
+  // c-ares doubles it nine times at the most, and it is an int.
+  constexpr std::chrono::milliseconds kLongestTry = std::chrono::hours(1);
+  ares.timeout = static_cast<int>(std::min(options.try_timeout, kLongestTry).count());
   ares.tries = options.tries;
   char lookups[] = "b";
   ares.lookups = lookups;

@@ -51,13 +51,16 @@ int HostsFile::refresh() {
   // First the stamp, then the text: what changes in between is seen the next time.
   const FileStamp now = FileStamp::of(path_);
   if (was_read_ && now == stamp_) return 0;
-  addresses_.clear();
-  was_read_ = true;
+  was_read_ = false;
   stamp_ = now;
   std::string text;
-  if (const int e = read(text)) return e;
-  parse(text);
-  return 0;
+  const int e = read(text);
+  // Of this moment, not of the file: what is known stays, and the next lookup tries again.
+  if (e == EMFILE || e == ENFILE || e == ENOMEM) return e;
+  addresses_.clear();
+  if (e == 0) parse(text);
+  was_read_ = true;
+  return e;
 }
 
 int HostsFile::read(std::string& text) const {

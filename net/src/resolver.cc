@@ -43,7 +43,8 @@ bool is_of(SocketAddress::Family family, Resolver::Families wanted) noexcept {
 
 void check(const ResolverOptions& options) {
   MILLRACE_CHECK(options.try_timeout.count() > 0, "ResolverOptions::try_timeout is positive");
-  MILLRACE_CHECK(options.tries > 0, "ResolverOptions::tries is at least 1");
+  MILLRACE_CHECK(options.tries >= 1 && options.tries <= 10,
+                 "ResolverOptions::tries is between 1 and 10");
   for (const SocketAddress& server : options.servers) {
     const char* wrong = server.family() == SocketAddress::Family::none ? "it is no address"
                         : server.port() == 0                           ? "it has no port"

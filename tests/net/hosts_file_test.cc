@@ -87,6 +87,20 @@ TEST(HostsFile, ThatIsGoneHasNoNames) {
   EXPECT_EQ(found_in(hosts, "a"), "");
 }
 
+TEST(HostsFile, KeepsItsNamesWhileThereAreNoDescriptorsToReadItAnew) {
+  TemporaryFile file("192.0.2.1 a\n");
+  HostsFile hosts(file.path());
+  EXPECT_EQ(hosts.refresh(), 0);
+  file.write("192.0.2.22 a\n");
+  {
+    const DescriptorLimit none(0);
+    EXPECT_EQ(hosts.refresh(), EMFILE);
+    EXPECT_EQ(found_in(hosts, "a"), "192.0.2.1");
+  }
+  EXPECT_EQ(hosts.refresh(), 0);
+  EXPECT_EQ(found_in(hosts, "a"), "192.0.2.22");
+}
+
 TEST(HostsFile, IsNoDirectoryAndNothingWithoutAnEnd) {
   EXPECT_EQ(HostsFile("/tmp").refresh(), EISDIR);
   EXPECT_EQ(HostsFile("/dev/zero").refresh(), EFBIG);

@@ -44,8 +44,8 @@ struct ResolverOptions {
   // Of a whole lookup, with all servers, tries and search domains; then error::name_timeout. Zero:
   // as long as the tries take.
   std::chrono::milliseconds timeout{5'000};
-  // One question to one server, and how often each is asked. The time doubles when all have been
-  // asked.
+  // One question to one server (at most an hour), and how often each is asked (1 to 10). The time
+  // doubles when all have been asked.
   std::chrono::milliseconds try_timeout{2'000};
   int tries = 3;
   // Lookups under way at a time: one more fails with error::too_many_lookups. What somebody else
@@ -100,8 +100,8 @@ class Resolver {
   // | name_servers_unreachable   | the system's errors with all of them
   // | name_malformed_answer      | an answer that makes no sense
   // | name_timeout               | no answer within ResolverOptions::timeout or all tries
-  // | too_many_lookups           | see ResolverOptions::max_lookups; or
-  // std::errc::not_enough_memory
+  // | too_many_lookups           | see ResolverOptions::max_lookups
+  // | errc::not_enough_memory    | also thrown, as std::bad_alloc, when nothing can begin
   [[nodiscard]] Lookup resolve(std::string_view host, std::uint16_t port, Families families,
                                Done done);
 
