@@ -209,8 +209,11 @@ Resolver::Core::Core(EventLoop& loop, ResolverOptions options)
 }
 
 std::unique_ptr<DnsChannel> Resolver::Core::make_channel() {
-  if (options_.servers.empty()) resolv_conf_ = FileStamp::of(resolv_conf_of(options_));
-  return std::make_unique<DnsChannel>(loop_, options_, [this] { start_anew(); });
+  // First the stamp: what changes while it is read is seen the next time.
+  const FileStamp stamp = FileStamp::of(resolv_conf_of(options_));
+  auto made = std::make_unique<DnsChannel>(loop_, options_, [this] { start_anew(); });
+  resolv_conf_ = stamp;
+  return made;
 }
 
 // The one to ask now. Throws what making one does.
@@ -219,8 +222,8 @@ DnsChannel& Resolver::Core::channel() {
   if (!channel_) channel_ = make_channel();
   if (options_.servers.empty() && resolv_conf_ != FileStamp::of(resolv_conf_of(options_))) {
     std::erase_if(retired_, [](const auto& old) { return old->questions() == 0; });
-    retired_.push_back(make_channel());
-    std::swap(retired_.back(), channel_);
+    retired_.reserve(retired_.size() + 1);
+    retired_.push_back(std::exchange(channel_, make_channel()));
   }
   return *channel_;
 }
