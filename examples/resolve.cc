@@ -18,7 +18,8 @@ int main(int argc, char** argv) {
   std::vector<std::string> hosts;
   std::vector<std::string> servers;
   app.add_option("HOST", hosts, "names of hosts")->required();
-  app.add_option("--server", servers, "ADDRESS:PORT of DNS servers (default: the system's)");
+  app.add_option("--server", servers, "ADDRESS:PORT of a DNS server (default: the system's)")
+      ->allow_extra_args(false);
   CLI11_PARSE(app, argc, argv);
   try {
     ResolverOptions options;
