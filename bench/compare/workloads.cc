@@ -120,7 +120,7 @@ std::vector<Workload> all_workloads(const Pace& pace) {
       datagrams("udp-64-c1", "datagrams of 64 B, 1 socket", 64, 1, 1),
       datagrams("udp-64-c100", "datagrams of 64 B, 100 sockets", 64, 100, 1),
       datagrams("udp-64-d25-c4", "datagrams of 64 B, 25 under way, 4 sockets", 64, 4, 25),
-      datagrams("udp-1k-c100", "datagrams of 1 KiB, 100 sockets", kKibibyte, 100, 1),
+      datagrams("udp-1k-c50", "datagrams of 1 KiB, 50 sockets", kKibibyte, 50, 1),
       open("open-50", "open loop at 50 %, 64 B, 100 connections", 0.5),
       open("open-80", "open loop at 80 %, 64 B, 100 connections", 0.8),
   };

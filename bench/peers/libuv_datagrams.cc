@@ -24,8 +24,9 @@ void echo(uv_udp_t* socket, ssize_t got, const uv_buf_t* bytes, const sockaddr* 
 int main(int argc, char** argv) {
   const auto arguments = peer::arguments(argc, argv, std::string("libuv ") + uv_version_string());
   uv_udp_t socket;
-  uv_udp_init_ex(uv_default_loop(), &socket, AF_INET | UV_UDP_RECVMMSG);
-  uv_udp_open(&socket, peer::receive_datagrams_on(arguments.port));
+  uv_udp_init_ex(uv_default_loop(), &socket, UV_UDP_RECVMMSG);
+  const int fd = peer::receive_datagrams_on(arguments.port);
+  if (uv_udp_open(&socket, fd) != 0) peer::fail("uv_udp_open");
   uv_udp_recv_start(&socket, give_block, echo);
   uv_run(uv_default_loop(), UV_RUN_DEFAULT);
 }

@@ -16,7 +16,8 @@ constexpr std::size_t stride_of(std::size_t largest_bytes) noexcept {
   const std::size_t lines = (largest_bytes + 63) / 64;
   return (lines | 1) * 64;
 }
-static_assert(stride_of(DatagramBatch::kMostBytes) * 32 <= DatagramBatch::kArenaBytes);
+static_assert(stride_of(DatagramBatch::kOffloadBytes) * 32 <= DatagramBatch::kArenaBytes);
+static_assert(stride_of(DatagramBatch::kMostBytes) <= DatagramBatch::kArenaBytes);
 
 template <class T>
 T value_of(const cmsghdr& header) noexcept {

@@ -24,7 +24,8 @@ class DatagramBatch {
   // Only what is used of it is memory.
   static constexpr std::size_t kMessages = 64;
   static constexpr std::size_t kArenaBytes = 32 * 66 * 1024;
-  static constexpr std::size_t kMostBytes = 64 * 1024;
+  static constexpr std::size_t kOffloadBytes = 64 * 1024;  // what UDP_GRO may put together
+  static constexpr std::size_t kMostBytes = 1024 * 1024;
 
   struct Received {
     ByteView bytes;

@@ -5,6 +5,7 @@
 #include <millrace/event_loop.h>
 #include <millrace/loop_services.h>
 
+#include "apply_datagram_options.h"
 #include "syscalls.h"
 
 #include <algorithm>
@@ -40,10 +41,6 @@ constexpr std::size_t kUnixOverheadBytes = 32;
 // After receiving failed for lack of memory.
 constexpr std::chrono::milliseconds kRest{10};
 
-bool is_ip(Family family) noexcept {
-  return family == Family::ipv4 || family == Family::ipv6;
-}
-
 }  // namespace
 
 DatagramCore::DatagramCore(EventLoop& loop, DatagramHooks hooks, const DatagramOptions& options)
@@ -51,23 +48,47 @@ DatagramCore::DatagramCore(EventLoop& loop, DatagramHooks hooks, const DatagramO
       hooks_(std::move(hooks)),
       options_(options),
       receive_bytes_(options.receive_offload
-                         ? DatagramBatch::kMostBytes
+                         ? DatagramBatch::kOffloadBytes
                          : std::min(options.largest_datagram_bytes, DatagramBatch::kMostBytes)),
       batch_(loop.services().local<DatagramBatch>()) {
   MILLRACE_CHECK_LT(0u, options.largest_datagram_bytes, "no datagram would fit");
 }
 
-void DatagramCore::open(UniqueFd socket, const SocketAddress& about) {
+void DatagramCore::check_unbound(const SocketAddress& wanted) const {
+  if (!attached()) return;
+  throw_system_error(EINVAL, fmt::format("bind {}: the socket is {} already", wanted.to_string(),
+                                         address().to_string()));
+}
+
+void DatagramCore::connect(const SocketAddress& peer) {
+  if (connected_) {
+    throw_system_error(EISCONN, fmt::format("connect {}: the socket is connected to {}",
+                                            peer.to_string(), peer_.to_string()));
+  }
+  UniqueFd socket;
+  if (!attached()) socket = open_datagram_socket(peer, options_);
+  const int its_fd = attached() ? fd() : socket.get();
+  if (sys::connect(its_fd, peer.native(), peer.native_size()) != 0) {
+    throw_system_error(errno, fmt::format("connect {}", peer.to_string()));
+  }
+  if (socket) open(std::move(socket), peer);
+  peer_ = peer;
+  connected_ = true;
+  port_ = address().port();
+}
+
+void DatagramCore::open(UniqueFd socket, const SocketAddress& about, UnixPath path) {
   family_ = about.family();
   shut_down_ = false;
   if (const int e = attach(socket.get(), reading() ? Interest::read : Interest::none)) {
     throw_system_error(e, fmt::format("epoll_ctl for {}", about.to_string()));
   }
   static_cast<void>(socket.release());
+  path_ = std::move(path);
   update_interest();
   port_ = address().port();
   largest_segment_ = 0;
-  if (is_ip(family_)) {
+  if (is_ip()) {
     largest_bytes_ = family_ == Family::ipv4 ? kMostUdp4Bytes : kMostUdp6Bytes;
     const bool segment = options_.segmentation_offload && batch_.can_segment(fd());
     largest_segment_ = segment ? DatagramQueue::kTrainBytes : 0;
@@ -77,12 +98,6 @@ void DatagramCore::open(UniqueFd socket, const SocketAddress& about) {
     sys::getsockopt(fd(), SOL_SOCKET, SO_SNDBUF, &buffer, &size);
     largest_bytes_ = static_cast<std::size_t>(buffer) - kUnixOverheadBytes;
   }
-}
-
-void DatagramCore::set_peer(const SocketAddress& peer) noexcept {
-  peer_ = peer;
-  connected_ = true;
-  port_ = address().port();
 }
 
 std::error_code DatagramCore::disconnect() {
@@ -96,7 +111,7 @@ std::error_code DatagramCore::disconnect() {
   connected_ = false;
   peer_ = {};
   // The kernel takes a port away that it had chosen itself.
-  if (is_ip(family_) && address().port() == 0 && bound.port() != 0 &&
+  if (is_ip() && address().port() == 0 && bound.port() != 0 &&
       sys::bind(fd(), bound.native(), bound.native_size()) != 0) {
     return system_error_code(errno);
   }
@@ -112,6 +127,7 @@ void DatagramCore::close() noexcept {
   }
   drop_queue();
   TimerNode::cancel(loop());
+  path_.remove();
   detach_and_close(true);
   ++life_;
   held_.clear();

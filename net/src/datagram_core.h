@@ -20,6 +20,7 @@
 
 #include "datagram_batch.h"
 #include "datagram_queue.h"
+#include "unix_path.h"
 
 #include <chrono>
 #include <cstddef>
@@ -43,9 +44,12 @@ class DatagramCore final : public IoTarget, public TimerNode {
  public:
   DatagramCore(EventLoop& loop, DatagramHooks hooks, const DatagramOptions& options);
 
+  // Throws std::system_error (EINVAL) when it is open.
+  void check_unbound(const SocketAddress& wanted) const;
   // Takes over a socket that is bound or connected. Throws std::system_error.
-  void open(UniqueFd socket, const SocketAddress& about);
-  void set_peer(const SocketAddress& peer) noexcept;
+  void open(UniqueFd socket, const SocketAddress& about, UnixPath path = {});
+  // Opens it if it is not. Throws std::system_error.
+  void connect(const SocketAddress& peer);
   // Takes what is queued for the peer with it.
   std::error_code disconnect();
   void close() noexcept;
@@ -78,6 +82,7 @@ class DatagramCore final : public IoTarget, public TimerNode {
   void handle_timer() override;
   void handle_burial() noexcept override;
 
+  bool is_ip() const noexcept { return family_ != SocketAddress::Family::unix_domain; }
   bool reading() const noexcept { return hooks_.on_datagram && !paused_ && attached(); }
   bool with_control() const noexcept { return options_.local_address || options_.receive_offload; }
   void receive();
@@ -101,6 +106,7 @@ class DatagramCore final : public IoTarget, public TimerNode {
 
   void read_errors();
   bool read_error();
+  void read_socket_error();
   void lose_first(int error) noexcept;
   void report_failures();
   void report(const DatagramError& error);
@@ -120,6 +126,7 @@ class DatagramCore final : public IoTarget, public TimerNode {
   DatagramBatch& batch_;
   DatagramQueue queue_;
   SocketAddress peer_;
+  UnixPath path_;  // it is bound to
   Datagram datagram_;  // that is being delivered
   std::deque<Held> held_;
   std::vector<DatagramError> failures_;  // of sending, not reported yet

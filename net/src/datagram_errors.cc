@@ -29,8 +29,10 @@ constexpr std::size_t kFailuresKept = 32;
 constexpr int kAttempts = 4;
 constexpr std::chrono::milliseconds kLongestRetry{64};
 
-// Whether a send may have failed for what became of an earlier one.
-bool may_be_of_another(int error) noexcept {
+// Whether a send may have failed for what became of an earlier one. Of a Unix socket it has not, but
+// for the news that its peer has another peer now.
+bool may_be_of_another(int error, bool ip) noexcept {
+  if (!ip) return error == ECONNRESET;
   constexpr int kReported[] = {ECONNREFUSED, ECONNRESET,  EHOSTUNREACH, ENETUNREACH, EHOSTDOWN,
                                ENONET,       ENOPROTOOPT, EPROTO,       EACCES,      EOPNOTSUPP,
                                EMSGSIZE,     ETIMEDOUT,   ENETDOWN};
@@ -62,7 +64,7 @@ bool DatagramCore::send_failed(int error, int& attempts) noexcept {
     block();
     return false;
   }
-  if (may_be_of_another(error) && ++attempts < kAttempts) return true;
+  if (may_be_of_another(error, is_ip()) && ++attempts < kAttempts) return true;
   attempts = 0;
   if (queue_.in_train()) {
     queue_.split();
@@ -78,8 +80,7 @@ bool DatagramCore::send_failed(int error, int& attempts) noexcept {
 // A Unix socket that is not connected is always writable, also when whom it sends to has no room.
 void DatagramCore::block() noexcept {
   blocked_ = true;
-  if (family_ == SocketAddress::Family::ipv4 || family_ == SocketAddress::Family::ipv6) return;
-  if (connected_) return;
+  if (is_ip() || connected_) return;
   TimerNode::start(loop(), retry_after_);
   retry_after_ = std::min(retry_after_ * 2, kLongestRetry);
 }
@@ -112,7 +113,18 @@ void DatagramCore::report(const DatagramError& error) {
   if (hooks_.on_error) call(hooks_.on_error, "datagram error", error);
 }
 
+// One that is not in the queue, and that epoll would tell of until it is asked for.
+void DatagramCore::read_socket_error() {
+  int error = 0;
+  socklen_t size = sizeof error;
+  sys::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error == 0) return;
+  ++stats_.errors;
+  report({system_error_code(error), peer_, {}, 0});
+}
+
 void DatagramCore::read_errors() {
+  if (!is_ip()) return read_socket_error();  // which knows no such queue, and would take a datagram
   const std::uint32_t life = life_;
   for (int left = kErrorsPerTurn; left > 0 && life == life_; --left) {
     if (!read_error()) return;
@@ -129,13 +141,7 @@ bool DatagramCore::read_error() {
   message.msg_control = control.data();
   message.msg_controllen = control.size();
   if (sys::recvmsg(fd(), &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
-    // One that is not in the queue is of the socket, and epoll would tell of it until it is asked.
-    int error = 0;
-    socklen_t size = sizeof error;
-    sys::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error == 0) return false;
-    ++stats_.errors;
-    report({system_error_code(error), peer_, {}, 0});
+    read_socket_error();
     return false;
   }
   const sock_extended_err* error = extended_error(message);

@@ -64,10 +64,10 @@ struct DatagramOptions {
 
   // What is longer is cut off and says so (Datagram::truncated). Memory for it belongs to the loop,
   // not to the socket; the smaller, the more are received by one system call (32 of 64 KiB, 64 of
-  // up to 32 KiB).
+  // up to 32 KiB). 1 MiB at the most, which only Unix sockets could send.
   std::size_t largest_datagram_bytes = 64 * 1024;
   // Datagram::local and interface are filled, and reply() leaves from the address that was asked.
-  // A server on a wildcard address with several addresses needs it; it costs some 50 ns each.
+  // A server on a wildcard address with several addresses needs it; the kernel then says so with each.
   bool local_address = false;
   // UDP_SEGMENT, where the kernel has it: successive datagrams of one size to one destination pass
   // the kernel as one, and are cut at its end. Receivers see no difference; bursts are denser.

@@ -14,6 +14,7 @@
 #include <millrace/bytes.h>
 #include <millrace/datagram.h>
 #include <millrace/datagram_options.h>
+#include <millrace/function.h>
 #include <millrace/socket_address.h>
 
 #include <cstddef>
@@ -24,6 +25,17 @@ namespace millrace {
 class DatagramCore;
 class EventLoop;
 struct DatagramHooks;
+
+// Each is optional; without on_datagram nothing is read. What one throws goes to the loop's
+// exception hook, and the socket goes on.
+template <class Socket>
+struct DatagramCallbacks {
+  // Once for each datagram, in the order of their arrival.
+  Function<void(Socket&, const Datagram&)> on_datagram = {};
+  // After a result `refused` or `dropped`, or a drop of the oldest: half of the queue is free again.
+  Function<void(Socket&)> on_drained = {};
+  Function<void(Socket&, const DatagramError&)> on_error = {};
+};
 
 class DatagramSocket {
  public:

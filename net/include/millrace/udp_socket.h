@@ -13,24 +13,13 @@
 #pragma once
 
 #include <millrace/datagram_socket.h>
-#include <millrace/function.h>
 
 #include <string_view>
 
 namespace millrace {
 
 class UdpSocket;
-
-// Each is optional; without on_datagram nothing is read. What one throws goes to the loop's
-// exception hook, and the socket goes on.
-struct UdpCallbacks {
-  // Once for each datagram, in the order of their arrival.
-  Function<void(UdpSocket&, const Datagram&)> on_datagram = {};
-  // After a result `refused` or `dropped`, or a drop of the oldest: half of the queue is free
-  // again.
-  Function<void(UdpSocket&)> on_drained = {};
-  Function<void(UdpSocket&, const DatagramError&)> on_error = {};
-};
+using UdpCallbacks = DatagramCallbacks<UdpSocket>;
 
 class UdpSocket final : public DatagramSocket {
  public:

@@ -13,3 +13,4 @@
 #include <millrace/send_writer.h>
 #include <millrace/signal_watcher.h>
 #include <millrace/udp_socket.h>
+#include <millrace/unix_datagram_socket.h>
