@@ -126,7 +126,7 @@ class DatagramCore final : public IoTarget, public TimerNode {
   DatagramBatch& batch_;
   DatagramQueue queue_;
   SocketAddress peer_;
-  UnixPath path_;  // it is bound to
+  UnixPath path_;      // it is bound to
   Datagram datagram_;  // that is being delivered
   std::deque<Held> held_;
   std::vector<DatagramError> failures_;  // of sending, not reported yet

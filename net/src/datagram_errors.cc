@@ -29,8 +29,8 @@ constexpr std::size_t kFailuresKept = 32;
 constexpr int kAttempts = 4;
 constexpr std::chrono::milliseconds kLongestRetry{64};
 
-// Whether a send may have failed for what became of an earlier one. Of a Unix socket it has not, but
-// for the news that its peer has another peer now.
+// Whether a send may have failed for what became of an earlier one. Of a Unix socket it has not,
+// but for the news that its peer has another peer now.
 bool may_be_of_another(int error, bool ip) noexcept {
   if (!ip) return error == ECONNRESET;
   constexpr int kReported[] = {ECONNREFUSED, ECONNRESET,  EHOSTUNREACH, ENETUNREACH, EHOSTDOWN,

@@ -16,8 +16,8 @@ namespace {
 
 void check_unix(const SocketAddress& address, const char* call) {
   if (address.family() == SocketAddress::Family::unix_domain) return;
-  throw_system_error(EAFNOSUPPORT, fmt::format("{} {}: not the name of a Unix socket", call,
-                                               address.to_string()));
+  throw_system_error(
+      EAFNOSUPPORT, fmt::format("{} {}: not the name of a Unix socket", call, address.to_string()));
 }
 
 }  // namespace

@@ -109,6 +109,20 @@ TEST_F(UdpErrorsTest, DestroyedInItsErrorCallbackItIsNotCalledAgain) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST_F(UdpErrorsTest, WhatIsNotInTheQueueOfErrorsIsAskedOfTheSocket) {
+  UdpSocket socket(loop(), keep());
+  socket.connect(closed_udp_port());
+  socket.pause_reading();
+  Faults faults;
+  faults.on(Call::recvmsg, Fault::fail(EAGAIN));
+  socket.send("x");
+  ASSERT_TRUE(fails(2)) << "the second is that of the queue";
+  for (const DatagramError& error : errors) {
+    EXPECT_EQ(error.code, std::errc::connection_refused);
+    EXPECT_EQ(error.destination, socket.peer());
+  }
+}
+
 TEST_F(UdpErrorsTest, WithoutOnErrorTheyAreCountedAndNothingSpins) {
   UdpSocket socket(loop(), {});
   socket.connect(closed_udp_port());

@@ -26,10 +26,10 @@ struct UnixDatagramTest : DatagramTest {
   ~UnixDatagramTest() override { std::filesystem::remove_all(directory); }
 
   UnixDatagramCallbacks keep_unix() {
-    return {.on_datagram = [this](UnixDatagramSocket&, const Datagram& d) { keep_mail(d); },
-            .on_drained = [this](UnixDatagramSocket&) { ++drained; },
-            .on_error = [this](UnixDatagramSocket&,
-                               const DatagramError& e) { errors.push_back(e); }};
+    return {
+        .on_datagram = [this](UnixDatagramSocket&, const Datagram& d) { keep_mail(d); },
+        .on_drained = [this](UnixDatagramSocket&) { ++drained; },
+        .on_error = [this](UnixDatagramSocket&, const DatagramError& e) { errors.push_back(e); }};
   }
   SocketAddress path(const std::string& name) const {
     return SocketAddress::unix_path(directory + "/" + name);
@@ -168,16 +168,29 @@ TEST_F(UnixDatagramTest, APeerThatGoesIsReportedAndDoesNotSpin) {
   EXPECT_EQ(peer_receives(successor, 1), Texts{"you then"});
 }
 
-// The queue of errors is IP's: asked of a Unix socket for it, the kernel gives a datagram.
-TEST_F(UnixDatagramTest, AnErrorTakesNoDatagramWithIt) {
+// The queue of errors is IP's: asked of a Unix socket for it, the kernel gives a datagram. The
+// error is that the peer has turned to somebody else.
+TEST_F(UnixDatagramTest, AnErrorTakesNoDatagramWithItAndDoesNotSpin) {
   UnixDatagramSocket socket(loop(), keep_unix());
   socket.bind(path("us"));
-  auto peer = std::make_unique<RawDatagrams>(path("peer"));
-  socket.connect(peer->address());
-  peer->send_to(socket.address(), "before I go");
-  peer.reset();
+  const RawDatagrams peer(path("peer"));
+  const RawDatagrams other(path("other"));
+  const auto connect_peer_to = [&](const SocketAddress& to) {
+    EXPECT_EQ(::connect(peer.fd(), to.native(), to.native_size()), 0);
+  };
+  connect_peer_to(socket.address());
+  socket.connect(path("peer"));
+  socket.pause_reading();
+  socket.send("never read");
+  socket.flush();
+  EXPECT_EQ(::send(peer.fd(), "before I go", 11, 0), 11);
+  connect_peer_to(path("other"));
+  ASSERT_TRUE(run_until([&] { return !errors.empty(); }));
+  EXPECT_EQ(errors[0].code, std::errc::connection_reset);
+  EXPECT_EQ(errors[0].destination, path("peer"));
+  EXPECT_LT(run_for(20ms), 10u) << "it spins";
+  socket.resume_reading();
   ASSERT_TRUE(receives(1));
-  run_for(5ms);
   EXPECT_EQ(texts(), Texts{"before I go"});
 }
 
@@ -232,8 +245,7 @@ TEST_F(UnixDatagramTest, WhatCannotBeSetUpSaysWhy) {
   UnixDatagramSocket socket(loop(), {});
   EXPECT_EQ(error_of([&] { socket.connect(path("nobody")); }),
             std::errc::no_such_file_or_directory);
-  EXPECT_EQ(error_of([&] { socket.bind("127.0.0.1:0"); }),
-            std::errc::address_family_not_supported);
+  EXPECT_EQ(error_of([&] { socket.bind("127.0.0.1:0"); }), std::errc::address_family_not_supported);
   EXPECT_EQ(error_of([&] { socket.bind("unix:"); }), std::errc::invalid_argument);
   { const RawDatagrams stale(path("stale")); }
   EXPECT_EQ(error_of([&] { socket.connect(path("stale")); }), std::errc::connection_refused);

@@ -67,7 +67,8 @@ struct DatagramOptions {
   // up to 32 KiB). 1 MiB at the most, which only Unix sockets could send.
   std::size_t largest_datagram_bytes = 64 * 1024;
   // Datagram::local and interface are filled, and reply() leaves from the address that was asked.
-  // A server on a wildcard address with several addresses needs it; the kernel then says so with each.
+  // A server on a wildcard address with several addresses needs it; the kernel then says so with
+  // each.
   bool local_address = false;
   // UDP_SEGMENT, where the kernel has it: successive datagrams of one size to one destination pass
   // the kernel as one, and are cut at its end. Receivers see no difference; bursts are denser.

@@ -32,7 +32,8 @@ template <class Socket>
 struct DatagramCallbacks {
   // Once for each datagram, in the order of their arrival.
   Function<void(Socket&, const Datagram&)> on_datagram = {};
-  // After a result `refused` or `dropped`, or a drop of the oldest: half of the queue is free again.
+  // After a result `refused` or `dropped`, or a drop of the oldest: half of the queue is free
+  // again.
   Function<void(Socket&)> on_drained = {};
   Function<void(Socket&, const DatagramError&)> on_error = {};
 };
