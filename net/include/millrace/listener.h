@@ -83,11 +83,11 @@ class Listener {
   // Stops listening without resetting who has connected: takes what waits in the kernel's queue out
   // of it now, so that the port is free when this returns, and hands it over from the loop, as many
   // per turn as otherwise; pause() holds it back. What cannot be taken, for want of descriptors or
-  // memory, is reset and counted. A connection whose handshake ends in the instant between the last
-  // look and the end is reset too: Linux knows no way to end a queue without that. Once
-  // this process has forked, another one may share the socket: its queue then keeps its length, and
-  // in a child that has not called reinit_after_fork() nothing is taken. Afterwards address() is
-  // none.
+  // memory, is reset and counted (of Unix sockets not: the kernel does not tell how many). A
+  // connection whose handshake ends in the instant between the last look and the end is reset too:
+  // Linux knows no way to end a queue without that. Once this process has forked, another one may
+  // share the socket: its queue then keeps its length, and in a child that has not called
+  // reinit_after_fork() nothing is taken. Afterwards address() is none.
   void stop() noexcept;
   // How many stop() has taken that are not handed over yet.
   std::size_t waiting() const noexcept;
