@@ -69,6 +69,12 @@ class Category final : public std::error_category {
         return "more descriptors passed than allowed";
       case error::descriptors_lost:
         return "no room for a descriptor that was passed";
+      case error::pool_timeout:
+        return "no pooled connection in time";
+      case error::pool_full:
+        return "too many requests wait for a pooled connection";
+      case error::pool_check_failed:
+        return "pooled connection did not pass its check";
     }
     return "unknown millrace error " + std::to_string(value);
   }

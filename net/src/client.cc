@@ -4,31 +4,21 @@
 #include <millrace/event_loop.h>
 #include <millrace/loop_services.h>
 
+#include "address_race.h"
 #include "apply_socket_options.h"
+#include "backoff.h"
 #include "callback_handler.h"
 #include "connection_core.h"
-#include "connector.h"
-#include "syscalls.h"
+#include "endpoint.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <new>
-#include <random>
 #include <stdexcept>
 #include <utility>
 
+#include <sys/socket.h>
+
 namespace millrace {
-
-namespace {
-
-// For jitter: it need not be more than different from client to client.
-std::uint32_t random_seed() noexcept {
-  std::uint32_t seed = 1;
-  static_cast<void>(sys::getrandom(&seed, sizeof seed));
-  return seed;
-}
-
-}  // namespace
 
 // Outlives its Client by the rest of the iteration, because a callback that it holds may be
 // running.
@@ -37,13 +27,16 @@ class Client::Core final : public ConnectionOwner, public Mortal {
   Core(EventLoop& loop, const ClientOptions& options)
       : ConnectionOwner(options.connection),
         loop_(loop),
-        options_(options),
+        socket_(options.socket),
+        reconnect_(options.reconnect),
+        queue_limit_(options.queue_bytes),
+        backoff_(options.reconnect),
+        race_(loop, options,
+              [this](UniqueFd socket, const SocketAddress& peer, std::error_code failure) {
+                handle_result(std::move(socket), peer, failure);
+              }),
         retry_timer_(loop, [this] { attempt_again(); }),
-        cancelled_timer_(loop, [this] { report_cancelled(); }) {
-    MILLRACE_CHECK(options.reconnect.jitter >= 0 && options.reconnect.jitter <= 1,
-                   "ReconnectOptions::jitter is a share between 0 and 1");
-    MILLRACE_CHECK(options.reconnect.factor >= 1, "ReconnectOptions::factor is at least 1");
-  }
+        cancelled_timer_(loop, [this] { report_cancelled(); }) {}
 
   void use(ConnectionHandler& handler) { handler_ = &handler; }
   void use(std::unique_ptr<ConnectionHandler> handler) {
@@ -53,51 +46,98 @@ class Client::Core final : public ConnectionOwner, public Mortal {
   }
 
   EventLoop& loop() const noexcept { return loop_; }
-  void connect(const SocketAddress& address);
+  void connect(Endpoint endpoint);
+  SendResult send(ByteView first, ByteView second, ByteView third);
   void close();
   void end() noexcept;  // the Client is gone
   State state() const noexcept;
+  void on_state_changed(Function<void(State)> callback) {
+    on_state_changed_ = std::move(callback);
+    replaced_ = true;
+  }
   Connection* connection() const noexcept { return first_connection(); }
+  unsigned failures() const noexcept { return failures_; }
+  void restart_backoff() noexcept { failures_ = 0; }
+  std::optional<std::chrono::milliseconds> next_attempt_in() const noexcept;
+  std::error_code last_error() const noexcept { return last_error_; }
+  std::string attempt_detail() const { return race_.detail(); }
+  std::size_t queued_bytes() const noexcept { return queue_.size(); }
+  const ClientStats& stats() const noexcept { return stats_; }
 
  private:
+  void check_options(const Endpoint& endpoint) const;
   void attempt();
   void attempt_again();
-  void handle_result(UniqueFd socket, std::error_code failure);
+  void handle_result(UniqueFd socket, const SocketAddress& peer, std::error_code failure);
   void handle_failure(std::error_code why);
+  void report_failure(std::error_code why) noexcept;
   void report_cancelled();
-  void connection_ended(const ConnectionCore& connection) override;
-  void try_again_later();
-  bool wants_reconnect() const noexcept;
-  std::chrono::duration<double, std::milli> next_delay();
+  void connection_opened(ConnectionCore& connection) noexcept override { hand_over(connection); }
+  void connection_ended(const ConnectionCore& connection) noexcept override;
+  void try_again_later() noexcept;
+  bool may_try_again(Backoff::Milliseconds wait) const noexcept;
+  bool will_connect() const noexcept;
+  SendResult keep(ByteView first, ByteView second, ByteView third) noexcept;
+  void hand_over(ConnectionCore& connection) noexcept;
+  void drop_queue() noexcept;
+  void tell_state() noexcept;
 
   EventLoop& loop_;
-  ClientOptions options_;
+  const SocketOptions socket_;
+  const ReconnectOptions reconnect_;
+  const std::size_t queue_limit_;
   ConnectionHandler* handler_ = nullptr;
   std::unique_ptr<ConnectionHandler> owned_handler_;
-  SocketAddress address_;
-  Connector* connector_ = nullptr;
+  Endpoint endpoint_;
   bool stopped_ = true;    // no reconnect
-  unsigned failures_ = 0;  // in a row; connections that were of no use are among them
-  std::minstd_rand random_{random_seed()};
+  bool ended_ = false;     // the Client is gone
+  unsigned failures_ = 0;  // in a row; connections that did not last are among them
+  TimePoint failing_since_;
+  std::error_code last_error_;
+  Backoff backoff_;
+  AddressRace race_;
   Timer retry_timer_;
+  Backoff::Milliseconds wait_{0};  // of the retry timer
+  TimePoint waiting_since_;
   Timer cancelled_timer_;  // runs while on_connect_failed with ECANCELED is due
+  // What send() keeps for the next connection, how many messages that is, and whether one was
+  // refused.
+  std::string queue_;
+  std::uint64_t queued_messages_ = 0;
+  bool refused_ = false;
+  ClientStats stats_;
+  State told_ = State::idle;  // what on_state_changed knows, or need not be told
+  Function<void(State)> on_state_changed_;
+  bool replaced_ = false;  // that callback, while it runs
 };
 
-void Client::Core::connect(const SocketAddress& address) {
+void Client::Core::connect(Endpoint endpoint) {
   if (state() != State::idle) throw std::logic_error("Client::connect: it is not idle");
-  const int domain = address.native()->sa_family;
-  if (const auto wrong = check_socket_options(options_.socket, domain)) wrong.throw_for(address);
-  address_ = address;
+  check_options(endpoint);
+  drop_queue();  // of an on_close that has led here: it was meant for another endpoint
+  endpoint_ = std::move(endpoint);
+  attempt();
   stopped_ = false;
   failures_ = 0;
-  attempt();
+  failing_since_ = loop_.now();
+  told_ = state();
+}
+
+void Client::Core::check_options(const Endpoint& endpoint) const {
+  for (const SocketAddress& address : endpoint.addresses) {
+    const int domain = address.native()->sa_family;
+    if (const auto wrong = check_socket_options(socket_, domain)) wrong.throw_for(address);
+  }
+  if (!endpoint.is_name()) return;
+  for (const int domain : {AF_INET6, AF_INET}) {
+    const auto wrong = check_socket_options(socket_, domain);
+    if (wrong) throw_system_error(wrong.error, wrong.text(endpoint.host));
+  }
 }
 
 void Client::Core::attempt() {
-  connector_ =
-      Connector::start(loop_, address_, options_, [this](UniqueFd socket, std::error_code failure) {
-        handle_result(std::move(socket), failure);
-      });
+  race_.start(endpoint_);
+  ++stats_.attempts;
 }
 
 // Nobody calls this who could be told by an exception: an attempt that finds no memory has failed
@@ -105,16 +145,24 @@ void Client::Core::attempt() {
 void Client::Core::attempt_again() {
   try {
     attempt();
+    tell_state();
+  } catch (const std::system_error& e) {  // the loop's resolver could not be made
+    ++stats_.attempts;
+    handle_failure(e.code());
   } catch (const std::bad_alloc&) {
+    ++stats_.attempts;
     handle_failure(std::make_error_code(std::errc::not_enough_memory));
   }
 }
 
-void Client::Core::handle_result(UniqueFd socket, std::error_code failure) {
-  connector_ = nullptr;
+void Client::Core::handle_result(UniqueFd socket, const SocketAddress& peer,
+                                 std::error_code failure) {
   if (!failure) {
-    const int e = ConnectionCore::open(loop_, *this, std::move(socket), address_, *handler_, {});
-    if (e == 0) return;
+    last_error_ = {};
+    ++stats_.connections;  // as on_open will see it
+    const int e = ConnectionCore::open(loop_, *this, std::move(socket), peer, *handler_, {});
+    if (e == 0) return tell_state();
+    --stats_.connections;
     failure = system_error_code(e);
   }
   handle_failure(failure);
@@ -122,69 +170,158 @@ void Client::Core::handle_result(UniqueFd socket, std::error_code failure) {
 
 void Client::Core::handle_failure(std::error_code why) {
   ++failures_;
+  ++stats_.failures;
+  last_error_ = why;
   // First the wait, then the report: the callback sees the state that it leads to, and may end it.
   try_again_later();
-  handler_->on_connect_failed(why);
+  report_failure(why);
 }
 
-void Client::Core::connection_ended(const ConnectionCore& connection) {
-  // A server that accepts and closes at once, over and over, is as good as one that refuses.
-  const bool of_use =
-      connection.bytes_received() > 0 || connection.age() >= options_.reconnect.longest_delay;
-  failures_ = of_use ? 0 : failures_ + 1;
-  if (state() == State::idle) try_again_later();  // unless on_close has begun something new
-}
-
-bool Client::Core::wants_reconnect() const noexcept {
-  const ReconnectOptions& reconnect = options_.reconnect;
-  if (!reconnect.enabled || stopped_) return false;
-  return reconnect.max_attempts == 0 || failures_ < reconnect.max_attempts;
-}
-
-void Client::Core::try_again_later() {
-  if (wants_reconnect()) {
-    retry_timer_.start(next_delay());
-  } else {
-    stopped_ = true;
+void Client::Core::report_failure(std::error_code why) noexcept {
+  try {
+    handler_->on_connect_failed(why);
+  } catch (...) {
+    loop_.services().report_exception(std::current_exception(), "on_connect_failed");
   }
+  tell_state();
 }
 
-std::chrono::duration<double, std::milli> Client::Core::next_delay() {
-  const ReconnectOptions& reconnect = options_.reconnect;
-  double ms = static_cast<double>(reconnect.first_delay.count());
-  const auto longest = static_cast<double>(reconnect.longest_delay.count());
-  for (unsigned i = 1; i < failures_ && ms < longest; ++i) ms *= reconnect.factor;
-  ms = std::min(ms, longest);
-  ms *= 1 - reconnect.jitter * std::uniform_real_distribution<double>(0, 1)(random_);
-  return std::chrono::duration<double, std::milli>(ms);
+void Client::Core::connection_ended(const ConnectionCore& connection) noexcept {
+  last_error_ = connection.end_reason();
+  if (state() != State::idle) return tell_state();  // on_close has begun something new
+  if (connection.age() >= reconnect_.stable_after) {
+    failures_ = 0;
+    failing_since_ = loop_.now();
+  } else {
+    ++failures_;
+  }
+  try_again_later();
+  tell_state();
+}
+
+bool Client::Core::may_try_again(Backoff::Milliseconds wait) const noexcept {
+  if (!reconnect_.enabled || stopped_) return false;
+  if (reconnect_.max_attempts != 0 && failures_ >= reconnect_.max_attempts) return false;
+  return reconnect_.give_up_after.count() == 0 ||
+         (loop_.now() - failing_since_) + wait <= reconnect_.give_up_after;
+}
+
+void Client::Core::try_again_later() noexcept {
+  wait_ = backoff_.after(failures_);
+  waiting_since_ = loop_.now();
+  if (may_try_again(wait_)) return retry_timer_.start(wait_);
+  stopped_ = true;
+  drop_queue();
+}
+
+std::optional<std::chrono::milliseconds> Client::Core::next_attempt_in() const noexcept {
+  if (!retry_timer_.active()) return std::nullopt;
+  const Duration left = Delay(wait_).value() - (loop_.now() - waiting_since_);
+  return std::chrono::ceil<std::chrono::milliseconds>(std::max(left, Duration::zero()));
+}
+
+// Whether what is sent now may still go somewhere: not stopped while idle is only an on_close.
+bool Client::Core::will_connect() const noexcept {
+  return !stopped_ && (reconnect_.enabled || state() == State::connecting);
+}
+
+SendResult Client::Core::send(ByteView first, ByteView second, ByteView third) {
+  ConnectionCore* connection = first_connection();
+  if (connection && connection->open_for_sending() && queue_.empty()) {
+    return connection->send_bytes(first, second, third);
+  }
+  const bool opening = connection && connection->open_for_sending();  // inside its on_open
+  return opening || will_connect() ? keep(first, second, third) : SendResult::closed;
+}
+
+SendResult Client::Core::keep(ByteView first, ByteView second, ByteView third) noexcept {
+  const std::size_t total = first.size() + second.size() + third.size();
+  if (total > queue_limit_) return SendResult::too_large;
+  if (total > queue_limit_ - queue_.size()) {
+    refused_ = true;
+    return SendResult::refused;
+  }
+  try {
+    if (queue_.capacity() - queue_.size() < total) {
+      queue_.reserve(std::min(queue_limit_, std::max(queue_.size() + total, 2 * queue_.size())));
+    }
+  } catch (const std::bad_alloc&) {
+    refused_ = true;
+    return SendResult::refused;
+  }
+  for (const ByteView part : {first, second, third}) queue_.append(part.text());
+  ++queued_messages_;
+  return SendResult::sent;
+}
+
+void Client::Core::hand_over(ConnectionCore& connection) noexcept {
+  if ((queue_.empty() && !refused_) || !connection.open_for_sending()) return;
+  if (!connection.send_kept(queue_, refused_)) return;  // no memory: for the next one
+  std::string().swap(queue_);
+  queued_messages_ = 0;
+  refused_ = false;
+}
+
+void Client::Core::drop_queue() noexcept {
+  stats_.dropped_messages += std::exchange(queued_messages_, 0);
+  stats_.dropped_bytes += queue_.size();
+  std::string().swap(queue_);
+  refused_ = false;
 }
 
 void Client::Core::close() {
+  const State before = state();
   stopped_ = true;
   retry_timer_.cancel();
-  if (ConnectionCore* connection = first_connection()) connection->close();
-  if (!connector_) return;
-  std::exchange(connector_, nullptr)->cancel();
-  cancelled_timer_.start(std::chrono::milliseconds(0));  // never from inside this call
+  if (ConnectionCore* connection = first_connection()) {
+    hand_over(*connection);  // in on_open: what was sent before close() still arrives
+    connection->close();
+  }
+  drop_queue();
+  if (race_.active()) {
+    race_.cancel();
+    cancelled_timer_.start(std::chrono::milliseconds(0));  // never from inside this call
+  }
+  if (state() != before) told_ = state();
 }
 
 void Client::Core::report_cancelled() {
-  handler_->on_connect_failed(std::make_error_code(std::errc::operation_canceled));
+  ++stats_.failures;
+  last_error_ = std::make_error_code(std::errc::operation_canceled);
+  report_failure(last_error_);
 }
 
 void Client::Core::end() noexcept {
+  ended_ = true;
   end_connections(error::owner_destroyed);
   // Only now: an on_close may have called connect().
   stopped_ = true;
   retry_timer_.cancel();
   cancelled_timer_.cancel();
-  if (connector_) std::exchange(connector_, nullptr)->cancel();
+  race_.cancel();
 }
 
 Client::State Client::Core::state() const noexcept {
   if (first_connection()) return State::connected;
-  if (connector_ || cancelled_timer_.active()) return State::connecting;
+  if (race_.active() || cancelled_timer_.active()) return State::connecting;
   return retry_timer_.active() ? State::waiting : State::idle;
+}
+
+void Client::Core::tell_state() noexcept {
+  const State now = state();
+  if (ended_ || now == told_) return;
+  told_ = now;
+  if (!on_state_changed_) return;
+  // It may replace itself, or be the end of us.
+  Function<void(State)> callback = std::move(on_state_changed_);
+  on_state_changed_ = {};
+  replaced_ = false;
+  try {
+    callback(now);
+  } catch (...) {
+    loop_.services().report_exception(std::current_exception(), "on_state_changed");
+  }
+  if (!replaced_) on_state_changed_ = std::move(callback);
 }
 
 Client::Client(EventLoop& loop, ConnectionHandler& handler, const ClientOptions& options)
@@ -207,20 +344,50 @@ Client::~Client() {
   services.bury(std::move(core_));
 }
 
-void Client::connect(std::string_view address) {
-  connect(SocketAddress::parse(address));
+void Client::connect(std::string_view target) {
+  core_->connect(Endpoint::parse(target));
 }
 void Client::connect(const SocketAddress& address) {
-  core_->connect(address);
+  core_->connect(Endpoint::of({&address, 1}));
+}
+void Client::connect(std::span<const SocketAddress> addresses) {
+  core_->connect(Endpoint::of(addresses));
 }
 void Client::close() {
   core_->close();
 }
+SendResult Client::send_together(ByteView first, ByteView second, ByteView third) {
+  return core_->send(first, second, third);
+}
+std::size_t Client::queued_bytes() const noexcept {
+  return core_->queued_bytes();
+}
 Client::State Client::state() const noexcept {
   return core_->state();
 }
+void Client::on_state_changed(Function<void(State)> callback) {
+  core_->on_state_changed(std::move(callback));
+}
 Connection* Client::connection() const noexcept {
   return core_->connection();
+}
+unsigned Client::failed_attempts() const noexcept {
+  return core_->failures();
+}
+void Client::restart_backoff() noexcept {
+  core_->restart_backoff();
+}
+std::optional<std::chrono::milliseconds> Client::next_attempt_in() const noexcept {
+  return core_->next_attempt_in();
+}
+std::error_code Client::last_error() const noexcept {
+  return core_->last_error();
+}
+std::string Client::attempt_detail() const {
+  return core_->attempt_detail();
+}
+ClientStats Client::stats() const noexcept {
+  return core_->stats();
 }
 
 }  // namespace millrace

@@ -30,6 +30,8 @@ ConnectionOwner::ConnectionOwner(const ConnectionOptions& options)
                     "ConnectionLimits: the low watermark is above the high one");
 }
 
+void ConnectionOwner::connection_opened(ConnectionCore&) noexcept {}
+
 void ConnectionOwner::end_connections(std::error_code why) noexcept {
   while (ConnectionCore* connection = first_) {
     connection->leave_owner();
@@ -108,7 +110,10 @@ int ConnectionCore::open(EventLoop& loop, ConnectionOwner& owner, UniqueFd socke
     made->set(kDescriptors);
   }
   if (owner.draining_) made->set(kDrainOwed | kDrainTold);
-  made->call("on_open", [&] { made->handler_->on_open(*made); });
+  made->call("on_open", [&] {
+    made->handler_->on_open(*made);
+    if (made->owner_) made->owner_->connection_opened(*made);
+  });
   made->settle();
   // A callback may have ended it, and its server.
   if (first_read && made->is_open() && made->wants_input() && first_read->worth_trying()) {

@@ -66,6 +66,8 @@ class ConnectionOwner {
 
  private:
   friend class ConnectionCore;
+  // Its on_open is returning: what is sent here goes next.
+  virtual void connection_opened(ConnectionCore& connection) noexcept;
   // A connection has ended; on_close has returned.
   virtual void connection_ended(const ConnectionCore& connection) = 0;
 
@@ -96,6 +98,10 @@ class ConnectionCore final : public IoTarget, public Connection {
   SendResult send_bytes(ByteView first, ByteView second, ByteView third = {});
   SendResult send_shared(ByteView first, SharedBytes second, ByteView third = {});
   SendResult try_send(ByteView bytes);
+  // What was admitted before there was a connection, which no limit may refuse any more. True:
+  // queued, all of it, and if `refused`, somebody waits for on_drained. False: there is no memory,
+  // the connection ends, and nothing of it was sent.
+  bool send_kept(ByteView bytes, bool refused) noexcept;
   SendResult send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length);
   SendResult send_descriptors(ByteView bytes, std::vector<UniqueFd>& given);
   std::vector<UniqueFd> take_descriptors() noexcept;
@@ -117,6 +123,9 @@ class ConnectionCore final : public IoTarget, public Connection {
   // Input is delivered and callbacks run; not so after close(), abort() or a failure.
   bool is_open() const noexcept { return (flags_ & kNotOpen) == 0; }
   bool ended() const noexcept { return (flags_ & kFinished) != 0; }
+  // Both directions are open, and nobody has promised anything about them.
+  bool reusable() const noexcept { return !has(kNoMoreSending | kPeerEnded | kPiped); }
+  bool piped() const noexcept { return has(kPiped); }
   // From now on a close() for a reason ends with RST.
   void note_piped() noexcept { set(kPiped); }
   bool over_unix() const noexcept { return has(kUnix); }

@@ -221,6 +221,19 @@ SendResult ConnectionCore::try_send(ByteView bytes) {
   return above || !fits(bytes.size()) ? refuse() : send_bytes(bytes, {});
 }
 
+bool ConnectionCore::send_kept(ByteView bytes, bool refused) noexcept {
+  try {
+    output_.append(bytes, pool(), stay());
+  } catch (const std::bad_alloc&) {
+    break_off(make_error_code(std::errc::not_enough_memory), "no memory to send what was kept");
+    return false;
+  }
+  flush_if_much();
+  appended();
+  if (refused) refuse();
+  return true;
+}
+
 SendResult ConnectionCore::send_file(UniqueFd file, std::uint64_t offset, std::uint64_t length) {
   if (!open_for_sending()) return SendResult::closed;
   if (offset > kLargestFileBytes || length > kLargestFileBytes - offset ||

@@ -31,7 +31,8 @@ Connector::Connector(EventLoop& loop, const SocketAddress& address, Result resul
 Connector* Connector::start(EventLoop& loop, const SocketAddress& address,
                             const ClientOptions& options, Result result) {
   auto* made = loop.services().slab<Connector>().make(loop, address, std::move(result));
-  if (options.connect_timeout.count() > 0) made->deadline_ = loop.now() + options.connect_timeout;
+  const auto time = options.race.address_timeout;  // of the whole there is the AddressRace's
+  if (time.count() > 0) made->deadline_ = later(loop.now(), Delay(time).value());
   made->failed_ = made->begin(options);
   if (made->failed_ != 0) {
     made->request_flush();

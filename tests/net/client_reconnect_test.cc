@@ -23,6 +23,7 @@ struct ClientReconnectTest : LoopTest {
     listener = RawSocket::listen();
     options.reconnect.enabled = true;
     options.reconnect.jitter = 0;
+    options.reconnect.stable_after = 0ms;
   }
   void TearDown() override {
     client.reset();
@@ -75,7 +76,6 @@ struct ClientReconnectTest : LoopTest {
   void lose_connection() {
     const int before = recorder.closed;
     RawSocket accepted = listener.accept();
-    accepted.send_all("x");  // it was of use
     accepted.close();
     while (recorder.closed == before) loop().run_once(0ms);
   }
@@ -226,7 +226,6 @@ TEST_F(ClientReconnectTest, ASuccessStartsTheWaitsAnew) {
   client->connect(address);
   ASSERT_TRUE(run_until([&] { return recorder.opened == 1; }));
   RawSocket held = listener.accept();
-  held.send_all("x");
   // The next five attempts are refused ...
   faults.on(Call::connect, Fault::fail(ECONNREFUSED), {.times = 5});
   held.end();
@@ -246,11 +245,14 @@ TEST_F(ClientReconnectTest, ASuccessStartsTheWaitsAnew) {
 TEST_F(ClientReconnectTest, AServerThatClosesAtOnceIsAsGoodAsOneThatRefuses) {
   options.reconnect.first_delay = 100ms;
   options.reconnect.max_attempts = 3;
+  options.reconnect.stable_after = 5s;
   make_client();
   client->connect(listener.address());
   for (int i = 1; i <= 3; ++i) {
     ASSERT_TRUE(run_until([&] { return recorder.opened == i; }));
-    listener.accept().close();
+    RawSocket accepted = listener.accept();
+    accepted.send_all("too busy\n");  // a farewell makes it no better
+    accepted.close();
     while (recorder.closed < i) loop().run_once(0ms);
     if (i == 3) break;
     const auto closed = loop().services().now_ms();

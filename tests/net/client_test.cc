@@ -1,6 +1,5 @@
-// Client: connecting, its one result, its options, asking. Its end and reconnecting have files of
-// their own. There is no connection to write to before on_open, so that nothing can be queued
-// before a connect: a greeting is sent in on_open.
+// Client: connecting, its one result, its options, asking. Its end, reconnecting, several addresses,
+// names, and what is sent before there is a connection have files of their own.
 #include <millrace/client.h>
 #include <millrace/connection.h>
 #include <millrace/error.h>

@@ -55,8 +55,7 @@ RawSocket RawSocket::connect_to(const SocketAddress& address, int receive_buffer
   return RawSocket(std::move(fd));
 }
 
-RawSocket RawSocket::listen(int backlog) {
-  const SocketAddress address = SocketAddress::loopback(0);
+RawSocket RawSocket::listen(int backlog, const SocketAddress& address) {
   UniqueFd fd = tcp_socket(address);
   must(::bind(fd.get(), address.native(), address.native_size()) == 0, "bind");
   must(::listen(fd.get(), backlog) == 0, "listen");

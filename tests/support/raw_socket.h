@@ -31,8 +31,8 @@ class RawSocket {
   // given size in bytes are set before connecting (0: the kernel's).
   static RawSocket connect_to(const SocketAddress& address, int receive_buffer = 0,
                               int send_buffer = 0);
-  // Listens on a loopback port that the kernel chooses.
-  static RawSocket listen(int backlog = 16);
+  // Listens on a loopback port that the kernel chooses, or where it is told.
+  static RawSocket listen(int backlog = 16, const SocketAddress& at = SocketAddress::loopback(0));
   RawSocket accept();  // waits up to ten seconds; not valid if none came
 
   SocketAddress address() const;  // its own

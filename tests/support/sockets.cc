@@ -28,11 +28,11 @@ RawSocket bound_socket(const SocketAddress& address, bool shared = false) {
 
 }  // namespace
 
-ClosedPort::ClosedPort() : socket_(bound_socket(SocketAddress::loopback(0))) {}
+ClosedPort::ClosedPort(const SocketAddress& at) : socket_(bound_socket(at)) {}
 
 // A queue of length 0 takes one connection (the kernel asks whether it is longer than that).
-FullListener::FullListener()
-    : listener_(RawSocket::listen(0)), filler_(RawSocket::connect_to(listener_.address())) {}
+FullListener::FullListener(const SocketAddress& at)
+    : listener_(RawSocket::listen(0, at)), filler_(RawSocket::connect_to(listener_.address())) {}
 
 std::vector<RawSocket> connect_peers(const SocketAddress& address, std::size_t n) {
   std::vector<RawSocket> peers;

@@ -18,7 +18,7 @@ namespace millrace::test {
 // A loopback port that is taken, and on which nobody listens: it stays closed.
 class ClosedPort {
  public:
-  ClosedPort();
+  explicit ClosedPort(const SocketAddress& at = SocketAddress::loopback(0));
   SocketAddress address() const { return socket_.address(); }
 
  private:
@@ -29,7 +29,7 @@ class ClosedPort {
 // ever.
 class FullListener {
  public:
-  FullListener();
+  explicit FullListener(const SocketAddress& at = SocketAddress::loopback(0));
   SocketAddress address() const { return listener_.address(); }
   // Takes the one that fills the queue out of it: the next SYN is answered.
   void make_room() { accepted_ = listener_.accept(); }

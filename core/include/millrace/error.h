@@ -42,6 +42,9 @@ enum class error {
   child_reaped,              // somebody else has waited for the child
   too_many_descriptors,      // more passed, and not taken, than ConnectionLimits allow
   descriptors_lost,          // this process had no room for a descriptor that the peer passed
+  pool_timeout,              // no connection of a ConnectionPool within its acquire_timeout
+  pool_full,                 // more requests wait than ConnectionPoolOptions::max_waiting
+  pool_check_failed,         // a connection did not pass what tries connections of the pool
 };
 
 const std::error_category& error_category() noexcept;

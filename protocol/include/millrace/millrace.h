@@ -4,6 +4,7 @@
 #include <millrace/child_watcher.h>
 #include <millrace/connection.h>
 #include <millrace/connection_handler.h>
+#include <millrace/connection_pool.h>
 #include <millrace/event_loop.h>
 #include <millrace/framed_client.h>
 #include <millrace/framed_server.h>
