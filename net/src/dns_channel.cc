@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <utility>
 
@@ -68,11 +67,6 @@ auto repeat(Call&& call) noexcept {
 
 }  // namespace
 
-struct DnsChannel::Question {
-  DnsChannel& channel;
-  DnsAsker& asker;
-};
-
 // One of c-ares' sockets, from socket() to close(). Some are never watched: it finds out with them
 // which of our addresses the kernel would use (RFC 6724).
 class DnsChannel::Socket final : public IoTarget {
@@ -107,7 +101,7 @@ class DnsChannel::Socket final : public IoTarget {
     }
     if (reads_left_ > 0) --reads_left_;
     ssize_t got = repeat([&] { return sys::recv(number(), to, n, flags); });
-    // c-ares takes it for the end of a connection, and would ask another server.
+    // c-ares before 1.19.1 takes it for the end of a connection, and asks another server.
     if (got == 0 && !is_stream()) {
       errno = EAGAIN;
       got = -1;
@@ -282,21 +276,20 @@ bool DnsChannel::inherited() const noexcept {
 
 void DnsChannel::ask(const std::string& name, Resolver::Families families,
                      DnsAsker& asker) noexcept {
-  std::unique_ptr<Question> question(new (std::nothrow) Question{*this, asker});
-  if (!question) return asker.handle_answer(error_of(ARES_ENOMEM), {});
   ares_addrinfo_hints hints{};
   hints.ai_family = families == Resolver::Families::any    ? AF_UNSPEC
                     : families == Resolver::Families::ipv4 ? AF_INET
                                                            : AF_INET6;
   hints.ai_socktype = SOCK_STREAM;  // else an address may come once for each type
+  asker.channel_ = this;
   ++questions_;
-  ares_getaddrinfo(ares_, name.c_str(), nullptr, &hints, handle_result, question.release());
+  ares_getaddrinfo(ares_, name.c_str(), nullptr, &hints, handle_result, &asker);
   start_timer();
 }
 
 void DnsChannel::handle_result(void* argument, int status, int, ares_addrinfo* result) {
-  const std::unique_ptr<Question> question(static_cast<Question*>(argument));
-  DnsChannel& channel = question->channel;
+  auto& asker = *static_cast<DnsAsker*>(argument);
+  DnsChannel& channel = *asker.channel_;
   // It says so of servers that answer with a failure, too.
   std::error_code why = status == ARES_ECONNREFUSED ? channel.failure_ : error_of(status);
   std::vector<SocketAddress> addresses;
@@ -311,7 +304,7 @@ void DnsChannel::handle_result(void* argument, int status, int, ares_addrinfo* r
   if (!why && addresses.empty()) why = error::name_has_no_address;
   if (why) addresses.clear();
   --channel.questions_;
-  question->asker.handle_answer(why, std::move(addresses));
+  asker.handle_answer(why, std::move(addresses));
 }
 
 // Keeps the failure that an answer tells: c-ares then asks the next server, and if that was the

@@ -22,6 +22,8 @@ struct ares_addrinfo;
 
 namespace millrace {
 
+class DnsChannel;
+
 class DnsAsker {
  public:
   // Called from c-ares: touches neither the channel nor anything of the user's.
@@ -30,6 +32,10 @@ class DnsAsker {
 
  protected:
   ~DnsAsker() = default;
+
+ private:
+  friend class DnsChannel;
+  DnsChannel* channel_ = nullptr;
 };
 
 class DnsChannel {
@@ -41,7 +47,8 @@ class DnsChannel {
   DnsChannel(const DnsChannel&) = delete;
   DnsChannel& operator=(const DnsChannel&) = delete;
 
-  // The answer may come from inside this call.
+  // The answer may come from inside this call; until then there is no other question of the
+  // asker's.
   void ask(const std::string& name, Resolver::Families families, DnsAsker& asker) noexcept;
   // Answers every question, and closes the sockets.
   void cancel_all() noexcept;
@@ -50,7 +57,6 @@ class DnsChannel {
   bool inherited() const noexcept;
 
  private:
-  struct Question;
   class Socket;
   struct SocketCalls;
   friend struct SocketCalls;
@@ -61,7 +67,7 @@ class DnsChannel {
   Socket* find(int fd) const noexcept;
   void note_answer(const void* answer, std::size_t size) noexcept;
   static void handle_socket_state(void* self, int fd, int readable, int writable);
-  static void handle_result(void* question, int status, int timeouts, ares_addrinfo* result);
+  static void handle_result(void* asker, int status, int timeouts, ares_addrinfo* result);
 
   EventLoop& loop_;
   Function<void()> on_inherited_;
