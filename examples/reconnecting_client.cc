@@ -33,8 +33,8 @@ void print_state(const Client& client) {
       std::cout << "connected to " << client.connection()->peer() << std::endl;
       break;
     case Client::State::waiting:
-      std::cout << "no connection (" << client.failed_attempts() << " failed in a row: "
-                << client.last_error().message() << "), "
+      std::cout << "no connection (" << client.failed_attempts()
+                << " failed in a row: " << client.last_error().message() << "), "
                 << client.next_attempt_in()->count() << " ms to the next attempt, "
                 << client.queued_bytes() << " bytes wait" << std::endl;
       break;
@@ -60,9 +60,8 @@ int main(int argc, char** argv) {
     client.on_state_changed([&](Client::State) { print_state(client); });
     client.connect(address);
     int number = 0;
-    Timer tick = loop.every(std::chrono::milliseconds(every_ms), [&] {
-      client.send("tick " + std::to_string(++number) + "\n");
-    });
+    Timer tick = loop.every(std::chrono::milliseconds(every_ms),
+                            [&] { client.send("tick " + std::to_string(++number) + "\n"); });
     loop.run();
     return 0;
   } catch (const std::exception& e) {

@@ -203,10 +203,9 @@ void AddressRace::lose() {
 }
 
 std::error_code AddressRace::most_telling() const noexcept {
-  const auto most = std::max_element(attempts_.begin(), attempts_.end(),
-                                     [](const Attempt& a, const Attempt& b) {
-                                       return weight(a.failure) < weight(b.failure);
-                                     });
+  const auto most = std::max_element(
+      attempts_.begin(), attempts_.end(),
+      [](const Attempt& a, const Attempt& b) { return weight(a.failure) < weight(b.failure); });
   return most->failure;
 }
 

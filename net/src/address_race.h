@@ -90,10 +90,10 @@ class AddressRace {
   bool active_ = false;
   SocketAddress::Family preferred_ = SocketAddress::Family::none;
   std::vector<SocketAddress> waiting_[2];  // of the preferred family, and of the others
-  int turn_ = 0;                          // whose turn it is
-  std::vector<Attempt> attempts_;         // in the order of their turns
-  std::size_t running_ = 0;               // of them
-  std::string name_;  // that is looked up, if it is a name
+  int turn_ = 0;                           // whose turn it is
+  std::vector<Attempt> attempts_;          // in the order of their turns
+  std::size_t running_ = 0;                // of them
+  std::string name_;                       // that is looked up, if it is a name
   Question v6_;
   Question v4_;
   Timer resolution_delay_;  // runs while IPv4 addresses wait for IPv6 ones

@@ -75,7 +75,9 @@ class ConnectionPool::Core final : public Mortal {
   // A callback that may be replaced while it runs.
   struct Trial {
     using Callback = Function<void(ConnectionLease)>;
-    void set(Callback replacement) { callback = std::make_shared<Callback>(std::move(replacement)); }
+    void set(Callback replacement) {
+      callback = std::make_shared<Callback>(std::move(replacement));
+    }
     explicit operator bool() const noexcept { return callback && *callback; }
     std::shared_ptr<Callback> callback;
   };

@@ -18,8 +18,8 @@ std::string line_with(Program& program, const std::string& begin) {
 }
 
 TEST(ReconnectingClient, SurvivesItsServerAndSendsWhatWaitedToTheNext) {
-  auto server = std::make_unique<ServerProgram>("echo_server",
-                                                std::vector<std::string>{"--framing", "none"});
+  auto server =
+      std::make_unique<ServerProgram>("echo_server", std::vector<std::string>{"--framing", "none"});
   const std::string address = server->address_text();
   Program client({bin("reconnecting_client"), "--connect", address, "--every", "5"});
   EXPECT_EQ(client.read_line(), "connected to " + address);

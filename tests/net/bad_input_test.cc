@@ -108,16 +108,14 @@ TEST_P(BadAddressTest, IsRefusedByListenAndConnectWithATextThatShowsIt) {
   EXPECT_EQ(client.state(), Client::State::idle);
 }
 
-INSTANTIATE_TEST_SUITE_P(Texts, BadAddressTest,
-                         ::testing::Values("", ":", "7000", ":7000", "127.0.0.1",
-                                           "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:-1",
-                                           "127.0.0.1:65536", "127.0.0.1:99999999999999999999",
-                                           "127.0.0.1:80 ", " 127.0.0.1:80", "127.0.0:80",
-                                           "256.0.0.1:80", "::1:80", "[::1]",
-                                           "[::1", "[::1]80", "[::1]:", "[127.0.0.1]:80",
-                                           "[::g]:80", "[]:80", "[fe80::1%]:80",
-                                           "[fe80::1%nosuchif]:80", "tcp://127.0.0.1:80",
-                                           "127.0.0.1:80/path", "\xff\xfe:80"));
+INSTANTIATE_TEST_SUITE_P(
+    Texts, BadAddressTest,
+    ::testing::Values("", ":", "7000", ":7000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x",
+                      "127.0.0.1:-1", "127.0.0.1:65536", "127.0.0.1:99999999999999999999",
+                      "127.0.0.1:80 ", " 127.0.0.1:80", "127.0.0:80", "256.0.0.1:80", "::1:80",
+                      "[::1]", "[::1", "[::1]80", "[::1]:", "[127.0.0.1]:80", "[::g]:80", "[]:80",
+                      "[fe80::1%]:80", "[fe80::1%nosuchif]:80", "tcp://127.0.0.1:80",
+                      "127.0.0.1:80/path", "\xff\xfe:80"));
 
 TEST_F(BadInputTest, ATakenPortSaysWhichAndThatItIsTaken) {
   const std::string address = server->address().to_string();

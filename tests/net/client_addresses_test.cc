@@ -222,8 +222,8 @@ TEST_F(ClientAddressesTest, TheTimeLimitOfTheWholeEndsAllOfThem) {
   EXPECT_EQ(failure(), std::errc::timed_out);
   EXPECT_EQ(sockets(), before);
   const std::string late = ": Connection timed out";
-  EXPECT_EQ(client->attempt_detail(), silent.address().to_string() + late + "; " +
-                                          silent_too.address().to_string() + late);
+  EXPECT_EQ(client->attempt_detail(),
+            silent.address().to_string() + late + "; " + silent_too.address().to_string() + late);
 }
 
 TEST_F(ClientAddressesTest, WhatWasRefusedBeforeTheTimeLimitOfTheWholeSaysMore) {
@@ -252,8 +252,8 @@ TEST_F(ClientAddressesTest, WithoutAnAddressOfTheLocalOnesFamilyItSaysSoFromTheL
   connect({other_listener.address()}, options);
   EXPECT_EQ(client->state(), Client::State::connecting);
   EXPECT_EQ(failure(), std::errc::address_family_not_supported);
-  EXPECT_EQ(client->attempt_detail(), other_listener.address().to_string() +
-                                          ": Address family not supported by protocol");
+  EXPECT_EQ(client->attempt_detail(),
+            other_listener.address().to_string() + ": Address family not supported by protocol");
 }
 
 TEST_F(ClientAddressesTest, NoAddressAtAllIsThrownAtOnce) {

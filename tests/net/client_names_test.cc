@@ -205,8 +205,8 @@ TEST_F(ClientNamesTest, ANameThatThereIsNotFailsWithTheResolversError) {
   answer_a = answer_aaaa = says(kNoSuchName);
   connect();
   EXPECT_EQ(failure(), error::name_not_found);
-  EXPECT_EQ(client->attempt_detail(), kName + " (IPv6): host name not found; " + kName +
-                                          " (IPv4): host name not found");
+  EXPECT_EQ(client->attempt_detail(),
+            kName + " (IPv6): host name not found; " + kName + " (IPv4): host name not found");
 }
 
 TEST_F(ClientNamesTest, ANameWithoutAddressesSaysSo) {
@@ -298,9 +298,9 @@ TEST_F(ClientNamesTest, ANameFromTheHostsFileNeedsNoServer) {
 
 TEST_F(ClientNamesTest, WhatIsNeitherAnAddressNorANameIsThrownAtOnceAndNamed) {
   client = std::make_unique<Client>(loop(), recorder, options);
-  for (const std::string bad : {"server.test", "server.test:", "server.test:http", "ser ver:80",
-                                "server..test:80", "10.0.0.256:80", "127.1:80",
-                                ":80", "server.test:65536"}) {
+  for (const std::string bad :
+       {"server.test", "server.test:", "server.test:http", "ser ver:80", "server..test:80",
+        "10.0.0.256:80", "127.1:80", ":80", "server.test:65536"}) {
     try {
       client->connect(bad);
       ADD_FAILURE() << bad;

@@ -67,8 +67,8 @@ TEST_F(ClientStateTest, EachChangeThatTheLoopMakesIsToldOnceAndThoseOfOurOwnCall
   wait_after_loss();
   pass(100ms);
   ASSERT_TRUE(run_until([&] { return recorder.opened == 2; }));
-  EXPECT_EQ(told, (std::vector{State::connected, State::waiting, State::connecting,
-                               State::connected}));
+  EXPECT_EQ(told,
+            (std::vector{State::connected, State::waiting, State::connecting, State::connected}));
   client->close();
   RawSocket peer = listener.accept();
   EXPECT_TRUE(sees_end(peer));

@@ -1,5 +1,5 @@
-// Client: connecting, its one result, its options, asking. Its end, reconnecting, several addresses,
-// names, and what is sent before there is a connection have files of their own.
+// Client: connecting, its one result, its options, asking. Its end, reconnecting, several
+// addresses, names, and what is sent before there is a connection have files of their own.
 #include <millrace/client.h>
 #include <millrace/connection.h>
 #include <millrace/error.h>

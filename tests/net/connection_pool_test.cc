@@ -1,5 +1,5 @@
-// ConnectionPool: lending, taking back, its limits, and an endpoint that is away. Its health and its
-// end have files of their own.
+// ConnectionPool: lending, taking back, its limits, and an endpoint that is away. Its health and
+// its end have files of their own.
 #include <millrace/connection_pool.h>
 #include <millrace/error.h>
 

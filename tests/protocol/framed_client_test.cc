@@ -45,6 +45,29 @@ TEST_F(FramedClientTest, TalksToAServerInFramesOfEveryLayout) {
   }
 }
 
+TEST_F(FramedClientTest, FramesSentBeforeThereIsAConnectionArriveWholeAndInOrder) {
+  const LengthPrefix framing({.width_bytes = 2});
+  std::vector<std::string> received;
+  FramedServer server(
+      loop(), {.on_frame = [&](FramedConnection&, ByteView f) { received.emplace_back(f.text()); }},
+      framing);
+  server.listen(SocketAddress::loopback(0));
+  ClientOptions options;
+  options.queue_bytes = 20;
+  FramedClient client(loop(), {.on_open = [](FramedConnection& c) { c.send_frame("greeting"); }},
+                      framing, options);
+  EXPECT_EQ(client.send_frame("x"), SendResult::closed);
+  client.connect(server.address());
+  EXPECT_EQ(client.send_frame("first"), SendResult::sent);
+  EXPECT_EQ(client.send_frame("0123456789abc"), SendResult::refused) << "its header counts too";
+  EXPECT_EQ(client.send_frame("second"), SendResult::sent);
+  EXPECT_THROW(client.send_frame(std::string(70'000, 'x')), std::length_error);
+  ASSERT_TRUE(run_until([&] { return received.size() == 3; }));
+  EXPECT_EQ(client.send_frame("third"), SendResult::sent);
+  ASSERT_TRUE(run_until([&] { return received.size() == 4; }));
+  EXPECT_EQ(received, (std::vector<std::string>{"greeting", "first", "second", "third"}));
+}
+
 TEST_F(FramedClientTest, ReportsAConnectionThatCannotBeMade) {
   RawSocket closed = RawSocket::listen();
   const SocketAddress address = closed.address();

@@ -1,5 +1,5 @@
-// PoolTest is the fixture of the tests of ConnectionPool: a pool, a listener that accepts when it is
-// asked to, and requests that write down what they got.
+// PoolTest is the fixture of the tests of ConnectionPool: a pool, a listener that accepts when it
+// is asked to, and requests that write down what they got.
 //
 //   Asked& one = ask();
 //   ASSERT_TRUE(run_until([&] { return one.done; }));
