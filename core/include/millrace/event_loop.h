@@ -18,10 +18,10 @@
 #pragma once
 
 #include <millrace/function.h>
+#include <millrace/loop_stats.h>
 #include <millrace/time.h>
 #include <millrace/timer.h>
 
-#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -43,25 +43,6 @@ struct LoopOptions {
   // is a processor that is never idle while work comes more often than this. 50 us suit a loop with
   // a processor of its own. Zero: sleeps at once.
   Duration busy_poll{0};
-};
-
-struct LoopStats {
-  std::uint64_t iterations = 0;    // each is one return from epoll_wait
-  std::uint64_t io_events = 0;     // delivered
-  std::uint64_t stale_events = 0;  // dropped: their target was closed earlier in the batch
-  std::uint64_t timers_fired = 0;
-  std::uint64_t tasks_run = 0;
-  std::uint64_t wakeups_written = 0;  // system calls made by post() and stop() to wake the loop
-  std::uint64_t stalls = 0;
-  std::uint64_t exceptions = 0;  // thrown out of callbacks
-  Duration longest_phase{0};     // of those that ran callbacks
-  // How late timers were: what a callback that takes long does to everyone else. Looked at once in
-  // each iteration in which a delay was over, for the earliest; a timer that was started without a
-  // delay is never late. The mean over a while: the difference of the sums of two stats() by that
-  // of the counts.
-  std::uint64_t timer_turns = 0;  // such iterations
-  Duration timer_lag_total{0};    // their sum
-  Duration timer_lag_longest{0};
 };
 
 // A way to reach a loop from anywhere, also after it is gone: keep this, not an EventLoop*.

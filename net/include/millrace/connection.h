@@ -1,6 +1,6 @@
-// Connection is one TCP connection: bytes in through its handler, bytes out through its send queue.
-// A Server or Client makes it; it is valid from on_open until on_close returns, and who keeps it
-// longer keeps a ConnectionRef. Loop's thread only.
+// Connection is one TCP connection, or one over a Unix socket: bytes in through its handler, bytes
+// out through its send queue. A Server or Client makes it; it is valid from on_open until on_close
+// returns, and who keeps it longer keeps a ConnectionRef. Loop's thread only.
 //
 //   if (!c.send(bytes)) c.pause_reading();   // above the high watermark: wait for on_drained
 //   c.close();                               // everything queued still arrives
@@ -36,9 +36,8 @@ class Connection {
   // Queues the bytes; what one callback queues leaves in one system call when it returns, or sooner
   // when 64 KiB have come together. True: send on. False: the queue is above the high watermark
   // (queued all the same: wait for on_drained), or nothing was queued; the result says which. What
-  // would pass the hard limit is up to ConnectionLimits::overflow. The bytes are copied, but for
-  // those (4 KiB and more) that on_data was just given and sends back: they leave from where they
-  // lie.
+  // would pass the hard limit is up to ConnectionLimits::overflow. The bytes are copied, but 4 KiB
+  // and more of what on_data was just given: they leave from where they lie.
   SendResult send(ByteView bytes);
   // All, one after the other, as if they were one: a header, its payload, a trailer.
   SendResult send_together(ByteView first, ByteView second, ByteView third = {});
@@ -50,9 +49,8 @@ class Connection {
     if (owned.size() < kTakeOverBytes) return send(ByteView(owned));
     return send(SharedBytes(std::move(owned)));
   }
-  // Queues the bytes unless the queue is above the high watermark, or would pass the hard limit:
-  // then they are refused, or too_large when they never fit, and the connection lives on whatever
-  // ConnectionLimits::overflow says.
+  // The same, unless the queue is above the high watermark or would pass the hard limit: then they
+  // are refused, or too_large when they never fit, whatever ConnectionLimits::overflow says.
   SendResult try_send(ByteView bytes);
   // Queues `length_bytes` of `file` from `offset`, which the kernel copies itself. A file that
   // turns out shorter closes the connection with EIO: the peer was promised more.
@@ -66,11 +64,10 @@ class Connection {
   // Half-close: FIN once everything queued is sent; reading goes on.
   void end();
   // Graceful: sends everything queued, then FIN, then discards what the peer still sends until its
-  // FIN, so that unread input never becomes a RST that destroys our last bytes. No callback but
-  // on_close comes after it. The first reason given is the one on_close gets.
+  // FIN, so that unread input never becomes a RST that destroys our last bytes. Of the callbacks
+  // only on_close comes after it, with the first reason given.
   void close(std::error_code why = {}, std::string_view detail = {});
-  // At once: what is queued is dropped and the peer gets RST. on_close gets error::aborted, or
-  // `why`.
+  // At once: drops what is queued; the peer gets RST, and on_close `why` or error::aborted.
   void abort(std::error_code why = {}, std::string_view detail = {});
   // Neither ended nor about to: close() and abort() were not called and nothing has failed.
   bool is_open() const noexcept;
