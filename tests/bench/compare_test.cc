@@ -55,7 +55,7 @@ TEST_F(CompareTest, WritesWhatItMeasured) {
 TEST_F(CompareTest, NamesWhatItDoesNotKnow) {
   for (const auto& [options, says] : std::vector<std::pair<std::vector<std::string>, const char*>>{
            {{"--only", "nginx"}, "'nginx'"},
-           {{"--workloads", "udp"}, "'udp'"},
+           {{"--workloads", "sctp"}, "'sctp'"},
            {{"--rounds", "0"}, "--rounds"},
            {{"--merge", "/nonexistent/file"}, "/nonexistent/file"}}) {
     Program program(compare(options));
