@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <mutex>
 
 namespace millrace {
 
@@ -34,6 +35,23 @@ SignalInfo info_of(const siginfo_t& info) {
 
 }  // namespace
 
+// One that a signal handler may take.
+class SignalLock {
+ public:
+  void lock() noexcept {
+    while (taken_.exchange(1, std::memory_order_acquire) != 0) {
+      taken_.wait(1, std::memory_order_relaxed);
+    }
+  }
+  void unlock() noexcept {
+    taken_.store(0, std::memory_order_release);
+    taken_.notify_one();
+  }
+
+ private:
+  std::atomic<int> taken_{0};
+};
+
 // Of the process.
 struct SignalRegistry {
   // Who watches a signal, and what it did before.
@@ -43,15 +61,6 @@ struct SignalRegistry {
     struct sigaction before {};
   };
 
-  void lock() noexcept {
-    while (taken.exchange(1, std::memory_order_acquire) != 0) {
-      taken.wait(1, std::memory_order_relaxed);
-    }
-  }
-  void unlock() noexcept {
-    taken.store(0, std::memory_order_release);
-    taken.notify_one();
-  }
   Watched& of(int number) noexcept { return signals[static_cast<std::size_t>(number)]; }
 
   int install(int number) noexcept;
@@ -60,7 +69,10 @@ struct SignalRegistry {
   void disown() noexcept;
   static void handle(int number, siginfo_t* info, void* context);
 
-  std::atomic<int> taken{0};
+  // In this order: who enters, leaves, wants and drops holds both, the handler and take() the
+  // second one only, fork() the first one only.
+  SignalLock setup;
+  SignalLock contents;
   SignalInbox* first = nullptr;
   std::array<Watched, NSIG> signals{};
   sigset_t mask_at_fork{};
@@ -76,23 +88,31 @@ sigset_t all_signals() noexcept {
   return all;
 }
 
-// The lock, outside of the handler.
-class RegistryLock {
+class SignalsBlocked {
  public:
-  RegistryLock() noexcept {
+  SignalsBlocked() noexcept {
     const sigset_t all = all_signals();
     sys::pthread_sigmask(SIG_SETMASK, &all, &before_);
-    registry.lock();
   }
-  ~RegistryLock() {
-    registry.unlock();
-    sys::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  RegistryLock(const RegistryLock&) = delete;
-  RegistryLock& operator=(const RegistryLock&) = delete;
+  ~SignalsBlocked() { sys::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
 
  private:
   sigset_t before_;
+};
+
+// To look into an inbox, outside of the handler.
+struct ContentsLock {
+  const SignalsBlocked blocked = {};
+  const std::lock_guard<SignalLock> contents{registry.contents};
+};
+
+// To change which inboxes there are, or what they want.
+struct RegistryLock {
+  const SignalsBlocked blocked = {};
+  const std::lock_guard<SignalLock> setup{registry.setup};
+  const std::lock_guard<SignalLock> contents{registry.contents};
 };
 
 }  // namespace
@@ -103,16 +123,16 @@ void SignalRegistry::handle(int number, siginfo_t* info, void*) {
   const int by = watched.by.load(std::memory_order_acquire);
   const int self = sys::getpid();
   if (by == self) {
-    registry.lock();
+    registry.contents.lock();
     for (SignalInbox* inbox = registry.first; inbox; inbox = inbox->next_) {
       if (inbox->pid_ == self && inbox->wanted_[static_cast<std::size_t>(number)]) {
         inbox->put(info_of(*info));
       }
     }
-    registry.unlock();
+    registry.contents.unlock();
   } else if (by != 0) {
     // A child that has the parent's handlers and none of its loops. Nothing else of it may be
-    // touched: after vfork() the memory is the parent's, after fork() the lock may be taken.
+    // touched: after vfork() the memory is the parent's, after fork() the locks may be taken.
     sys::sigaction(number, &watched.before, nullptr);
     sys::raise(number);  // comes when this handler has returned
   }
@@ -153,25 +173,28 @@ void SignalRegistry::uninstall(int number) noexcept {
   of(number).by.store(0, std::memory_order_release);
 }
 
-// The child must find the lock free and the list whole.
+// The child must find the locks free and the list whole. Whom the handler waits for must not wait
+// for fork(): that takes further locks (malloc's), which the thread that it has interrupted may
+// hold. So what is in the inboxes is not held still: no child looks at it before reinit().
 void SignalRegistry::watch_forks() {
   static const int watching = pthread_atfork(
       [] {
         const sigset_t all = all_signals();
         sigset_t before;
         sys::pthread_sigmask(SIG_SETMASK, &all, &before);
-        registry.lock();
+        registry.setup.lock();
         registry.mask_at_fork = before;
       },
       [] {
         const sigset_t before = registry.mask_at_fork;
-        registry.unlock();
+        registry.setup.unlock();
         sys::pthread_sigmask(SIG_SETMASK, &before, nullptr);
       },
       [] {
         const sigset_t before = registry.mask_at_fork;
         registry.disown();
-        registry.unlock();
+        registry.contents.unlock();  // who had it is not in this process
+        registry.setup.unlock();
         sys::pthread_sigmask(SIG_SETMASK, &before, nullptr);
       });
   static_cast<void>(watching);
@@ -234,7 +257,7 @@ void SignalInbox::put(const SignalInfo& info) noexcept {
 }
 
 std::optional<SignalInfo> SignalInbox::take() noexcept {
-  const RegistryLock lock;
+  const ContentsLock lock;
   if (empty()) return std::nullopt;
   SignalInfo taken;
   if (kept_ > 0) {
@@ -281,7 +304,7 @@ void SignalInbox::reinit() noexcept {
     return;
   }
   pid_ = sys::getpid();
-  kept_ = 0;
+  first_ = kept_ = 0;
   more_ = {};
   more_in_all_ = 0;
   for (int number = 1; number < NSIG; ++number) {

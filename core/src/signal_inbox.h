@@ -3,11 +3,12 @@
 // handler runs in whatever thread the kernel chose.
 //
 // All inboxes are in one list, and each watched signal counts those that want it: the first
-// installs the handler, the last puts back what was there before. List, counts and contents are
-// under one lock. Who takes it blocks all signals first, and the handler runs with all of them
-// blocked: so it never waits for the code that it has interrupted.
+// installs the handler, the last puts back what was there before. List and counts are under one
+// lock, what is in the inboxes under another, the only one that the handler takes. Who takes that
+// blocks all signals first, and the handler runs with all of them blocked: so it never waits for
+// the code that it has interrupted, nor, by way of others, for a lock that this code holds.
 //
-// Invariants, under the lock:
+// Invariants, under the locks:
 // 1. The descriptor is readable exactly while something waits.
 // 2. Nothing waits that is not wanted.
 // 3. What belongs to another process (pid_, and that of the signal) is left alone: after fork() the

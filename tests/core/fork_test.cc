@@ -15,17 +15,29 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <semaphore>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 namespace millrace::test {
 namespace {
+
+// What fork() does last before it forks (handlers that were there first are called last), where it
+// takes the locks of malloc.
+std::function<void()> at_fork;
+[[maybe_unused]] const int watching_forks = ::pthread_atfork(
+    [] {
+      if (const auto act = std::exchange(at_fork, nullptr)) act();
+    },
+    nullptr, nullptr);
 
 // The loop is the test's own, so that the child can destroy its copy.
 class ForkTest : public LoopTest {
@@ -256,6 +268,37 @@ TEST_F(ForkTest, AForkWhileSignalsArriveInOtherThreadsLeavesTheChildUsable) {
   }
   going = false;
   for (std::thread& thread : threads) thread.join();
+  watcher.reset();
+}
+
+// It may be in malloc, whose locks fork() waits for: were it held up until fork() is done, neither
+// would go on.
+TEST_F(ForkTest, AForkHoldsUpNoThreadThatASignalInterrupts) {
+  int calls = 0;
+  std::optional<SignalWatcher> watcher;
+  watcher.emplace(*ours, std::initializer_list<int>{SIGUSR1}, [&](int) { ++calls; });
+  std::binary_semaphore ready{0};
+  std::binary_semaphore back{0};
+  std::thread other([&] {
+    sigset_t one;
+    sigset_t before;
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR1);
+    ::pthread_sigmask(SIG_BLOCK, &one, &before);
+    ready.release();
+    ::sigsuspend(&before);  // until the handler has returned
+    back.release();
+  });
+  ready.acquire();
+  bool held_up = false;
+  at_fork = [&] {
+    ::pthread_kill(other.native_handle(), SIGUSR1);
+    held_up = !back.try_acquire_for(5s);
+  };
+  EXPECT_TRUE(in_child([] { return true; }));
+  EXPECT_FALSE(held_up);
+  other.join();
+  EXPECT_TRUE(run_until(*ours, [&] { return calls == 1; }));
   watcher.reset();
 }
 
