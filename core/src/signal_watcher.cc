@@ -14,7 +14,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,9 +29,12 @@ namespace millrace {
 
 namespace {
 
+std::atomic<std::uint64_t> threads{0};  // that have watched signals
+
 // Of this thread: how many loops watch a signal (loops may share a thread), and whether it was
 // blocked before the first of them did.
 struct LetThrough {
+  const std::uint64_t thread = ++threads;  // an address may be that of a later thread again
   std::array<unsigned, NSIG> loops{};
   std::array<bool, NSIG> was_blocked{};
 };
@@ -84,7 +89,8 @@ class SignalHub {
   Target* target_ = nullptr;
   SignalInbox inbox_;
   std::array<unsigned, NSIG> wanted_{};
-  std::vector<Subscription*> subscriptions_;  // null: removed while dispatching
+  std::array<std::uint64_t, NSIG> through_{};  // LetThrough::thread, where it was first wanted
+  std::vector<Subscription*> subscriptions_;   // null: removed while dispatching
   bool dispatching_ = false;
 };
 
@@ -169,6 +175,7 @@ void SignalHub::start(int number) {
     if (const int e = is_signal ? inbox_.want(number) : EINVAL) {
       throw_system_error(e, "SignalWatcher: signal " + std::to_string(number));
     }
+    through_[at] = let_through.thread;
     if (let_through.loops[at]++ == 0) {
       const sigset_t one = only(number);
       sigset_t before;
@@ -182,8 +189,9 @@ void SignalHub::start(int number) {
 void SignalHub::stop(int number) noexcept {
   const auto at = static_cast<std::size_t>(number);
   if (--wanted_[at] > 0) return;
-  // Not where it was made in another thread: this one's mask stays.
-  if (let_through.loops[at] > 0 && --let_through.loops[at] == 0 && let_through.was_blocked[at]) {
+  // Not where it was made in another thread: this one's mask, and what counts for it, stay.
+  if (through_[at] == let_through.thread && --let_through.loops[at] == 0 &&
+      let_through.was_blocked[at]) {
     const sigset_t one = only(number);
     sys::pthread_sigmask(SIG_BLOCK, &one, nullptr);
   }

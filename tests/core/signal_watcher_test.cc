@@ -432,6 +432,27 @@ TEST_F(SignalWatcherTest, OneThatGoesInAnotherThreadLeavesThatThreadsMaskAlone) 
   EXPECT_EQ(calls, 1);
 }
 
+TEST_F(SignalWatcherTest, OneThatGoesInAnotherThreadDoesNotMakeThatThreadsOwnDeaf) {
+  auto own = std::make_unique<EventLoop>();
+  std::unique_ptr<SignalWatcher> foreign;
+  std::thread([&] {
+    foreign =
+        std::make_unique<SignalWatcher>(*own, std::initializer_list<int>{SIGUSR1}, [](int) {});
+  }).join();
+  const Blocked blocked(SIGUSR1);
+  int calls = 0;
+  {
+    const SignalWatcher watcher(loop(), {SIGUSR1}, [&](int) { ++calls; });
+    foreign.reset();
+    own.reset();
+    EXPECT_FALSE(is_blocked(SIGUSR1));
+    ::raise(SIGUSR1);
+    turns(1);
+  }
+  EXPECT_EQ(calls, 1);
+  EXPECT_TRUE(is_blocked(SIGUSR1));
+}
+
 TEST_F(SignalWatcherTest, LetsGoOfItsCallback) {
   const auto held = std::make_shared<int>(0);
   {
