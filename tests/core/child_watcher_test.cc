@@ -288,6 +288,19 @@ TEST_F(ChildWatcherTest, SendsASignalToItsChildAndToNobodyAfterItsEnd) {
   EXPECT_EQ(watcher.pid(), 0);
 }
 
+TEST_F(ChildWatcherTest, ASignalToOneThatHasEndedAndWasNotToldYetIsInVain) {
+  const pid_t child = start([] { return 3; });
+  std::optional<ChildExit> told;
+  ChildWatcher watcher(loop(), child, [&](const ChildExit& how) { told = how; });
+  siginfo_t info;
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_FALSE(watcher.send_signal(SIGKILL));
+  EXPECT_TRUE(run_until([&] { return told.has_value(); }));
+  EXPECT_EQ(told->status, 3);
+  EXPECT_EQ(told->signal, 0);
+  EXPECT_EQ(watcher.send_signal(SIGKILL), std::errc::no_such_process);
+}
+
 TEST_F(ChildWatcherTest, SaysSoWhenSigchldIsIgnored) {
   for (const bool by_flag : {false, true}) {
     struct sigaction before {};

@@ -59,7 +59,8 @@ class ChildWatcher {
 
   // Of a child that was given by its pidfd: 0 until it has ended.
   int pid() const noexcept;
-  // To this child and, whatever happens meanwhile, to no other process. ESRCH once it has ended.
+  // To this child and, whatever happens meanwhile, to no other process. ESRCH once its end was
+  // told; one that has ended and was not told yet takes it in vain.
   std::error_code send_signal(int number) noexcept;
 
  private:
