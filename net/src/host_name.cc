@@ -56,11 +56,14 @@ bool is_localhost(std::string_view name) noexcept {
 }
 
 std::optional<SocketAddress> numeric_host(std::string_view text, std::uint16_t port) {
-  // Without what try_parse() takes besides: brackets of the caller's, and a name.
+  // Without what try_parse() takes besides: brackets of the caller's, and names.
   if (text.find_first_of("[]") != std::string_view::npos || is_localhost(text)) return {};
   std::string address(text);
   if (text.find(':') != std::string_view::npos) address = '[' + address + ']';
-  return SocketAddress::try_parse(address + ':' + std::to_string(port));
+  const auto parsed = SocketAddress::try_parse(address + ':' + std::to_string(port));
+  // A host of the name "unix" looks like the path of a Unix socket there.
+  if (parsed && parsed->family() == SocketAddress::Family::unix_domain) return {};
+  return parsed;
 }
 
 }  // namespace millrace

@@ -106,7 +106,8 @@ TEST(NumericHost, IsNothingThatOnlyLooksLikeOne) {
         "1.2.3"sv,     "127.1"sv,         "1.2.3.4.5"sv, "256.0.0.1"sv,
         "010.0.0.1"sv, "0x7f.0.0.1"sv,    "1.2.3.4:5"sv, "1.2.3.4 "sv,
         "1.2.3.4\0"sv, "localhost"sv,     "::1%"sv,      "::1%nosuchinterface"sv,
-        ":::"sv,       "fe80::1%lo%lo"sv, "::1\0"sv,     ":"sv}) {
+        ":::"sv,       "fe80::1%lo%lo"sv, "::1\0"sv,     ":"sv,
+        "unix"sv,      "unix:/x"sv}) {
     EXPECT_FALSE(numeric_host(text, 7)) << text;
   }
 }
