@@ -42,8 +42,9 @@ FileStamp FileStamp::of(const std::string& path) noexcept {
   stamp.device_ = info.st_dev;
   stamp.inode_ = info.st_ino;
   stamp.size_ = info.st_size;
-  stamp.seconds_ = info.st_mtim.tv_sec;
-  stamp.nanoseconds_ = info.st_mtim.tv_nsec;
+  // Not st_mtim, which whoever copies a file may set to what it was before.
+  stamp.seconds_ = info.st_ctim.tv_sec;
+  stamp.nanoseconds_ = info.st_ctim.tv_nsec;
   return stamp;
 }
 

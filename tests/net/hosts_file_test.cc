@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 namespace millrace::test {
@@ -74,6 +75,24 @@ TEST(HostsFile, IsReadAgainOnlyWhenItHasChanged) {
   EXPECT_EQ(hosts.refresh(), 0);
   EXPECT_EQ(found_in(hosts, "a"), "192.0.2.22");
   EXPECT_EQ(found_in(hosts, "kept"), "");
+}
+
+TEST(HostsFile, IsReadAgainThoughItsSizeAndItsTimeWereKept) {
+  TemporaryFile file("192.0.2.1 a\n");
+  struct stat before;
+  ASSERT_EQ(::stat(file.path().c_str(), &before), 0);
+  HostsFile hosts(file.path());
+  EXPECT_EQ(hosts.refresh(), 0);
+  const timespec times[] = {before.st_atim, before.st_mtim};
+  struct stat now;
+  do {  // the kernel's clock may not have gone on yet
+    file.write("192.0.2.2 a\n");
+    ASSERT_EQ(::utimensat(AT_FDCWD, file.path().c_str(), times, 0), 0);
+    ASSERT_EQ(::stat(file.path().c_str(), &now), 0);
+  } while (now.st_ctim.tv_sec == before.st_ctim.tv_sec &&
+           now.st_ctim.tv_nsec == before.st_ctim.tv_nsec);
+  EXPECT_EQ(hosts.refresh(), 0);
+  EXPECT_EQ(found_in(hosts, "a"), "192.0.2.2");
 }
 
 TEST(HostsFile, ThatIsGoneHasNoNames) {
