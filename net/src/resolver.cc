@@ -289,9 +289,10 @@ void Resolver::Core::begin(Pending& pending) {
   hosts_.refresh();
   if (pending.finish_with(hosts_.find(host))) return;
   if (pending_.size() > options_.max_lookups) return pending.finish(error::too_many_lookups, {});
-  DnsChannel& servers = channel();
   pending.limit(options_.timeout);
-  pending.ask(servers);
+  DnsChannel& servers = channel();
+  // Not if it has been asked just now, with all others (start_anew()).
+  if (pending.waits_for_servers() && !pending.asked()) pending.ask(servers);
 }
 
 void Resolver::Core::settled(Pending& pending) noexcept {

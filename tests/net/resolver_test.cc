@@ -473,6 +473,28 @@ TEST_F(ResolverTest, AfterForkEachProcessAsksFromSocketsOfItsOwn) {
   EXPECT_TRUE(lookup.active());
 }
 
+TEST_F(ResolverTest, WhatAChildLooksUpFirstIsAskedOnceAndMayBeCancelled) {
+  SilentPort port;
+  Resolver resolver(loop(), asking({port.address()}));
+  const pid_t child = ::fork();
+  if (child == 0) {
+    loop().reinit_after_fork();
+    LookedUp own;
+    Lookup first = resolver.resolve("first.example", 80, Families::ipv4, into(own));
+    const std::string asked = port.receive() + port.receive();
+    Lookup second = resolver.resolve("second.example", 80, Families::ipv4, into(own));
+    first.cancel();
+    loop().run_once(0ms);
+    second.cancel();  // now all are answered
+    const auto at = asked.find("first");
+    ::_exit(at != asked.npos && asked.find("first", at + 1) == asked.npos && own.calls == 0 ? 0
+                                                                                            : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
 TEST_F(ResolverTest, AfterForkLookupsUnderWayAreAskedAnewInTheChild) {
   const SilentPort
       silent;  // which the parent asks; in the child the try after it reaches the server
