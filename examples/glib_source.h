@@ -1,5 +1,6 @@
 // GlibSource lets a millrace loop live inside the main loop of GLib, beside its timers and sources,
-// in one thread: the thread that iterates `context`. It goes before the loop does.
+// in one thread: the thread that iterates `context`. It goes before the loop does, also inside a
+// callback of the loop, which nobody turns any more then.
 //
 //   GMainLoop* main = g_main_loop_new(nullptr, FALSE);
 //   millrace::EventLoop loop;
@@ -67,7 +68,9 @@ class GlibSource {
   static gboolean dispatch(GSource* source, GSourceFunc, gpointer) noexcept {
     GlibSource& self = of(source);
     // Callbacks' exceptions do not leave the loop: none passes through GLib.
-    if (!self.loop_.run_once(std::chrono::milliseconds(0))) self.on_stop_();
+    const bool goes_on = self.loop_.run_once(std::chrono::milliseconds(0));
+    if (g_source_is_destroyed(source)) return G_SOURCE_REMOVE;  // and `self` is gone
+    if (!goes_on) self.on_stop_();
     return G_SOURCE_CONTINUE;
   }
 

@@ -203,6 +203,18 @@ TEST_F(GlibTest, AnExceptionDoesNotPassThroughGlib) {
   EXPECT_GE(iterate_until([&] { return caught == 1; }), 0);
 }
 
+TEST_F(GlibTest, MayBeDestroyedInACallbackOfTheLoop) {
+  EventLoop own;
+  bool stopped = false;
+  auto nested = std::make_unique<GlibSource>(own, context, [&] { stopped = true; });
+  own.post([&] {
+    nested.reset();
+    own.stop();
+  });
+  EXPECT_GE(iterate_until([&] { return !nested; }), 0);
+  EXPECT_FALSE(stopped);
+}
+
 TEST_F(GlibTest, GlibGoesOnWhenTheLoopIsGone) {
   auto own = std::make_unique<EventLoop>();
   std::optional<GlibSource> nested(std::in_place, *own, context, [] {});
