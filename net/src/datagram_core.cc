@@ -47,9 +47,6 @@ DatagramCore::DatagramCore(EventLoop& loop, DatagramHooks hooks, const DatagramO
     : IoTarget(loop),
       hooks_(std::move(hooks)),
       options_(options),
-      receive_bytes_(options.receive_offload
-                         ? DatagramBatch::kOffloadBytes
-                         : std::min(options.largest_datagram_bytes, DatagramBatch::kMostBytes)),
       batch_(loop.services().local<DatagramBatch>()) {
   MILLRACE_CHECK_LT(0u, options.largest_datagram_bytes, "no datagram would fit");
 }
@@ -80,6 +77,9 @@ void DatagramCore::connect(const SocketAddress& peer) {
 void DatagramCore::open(UniqueFd socket, const SocketAddress& about, UnixPath path) {
   family_ = about.family();
   shut_down_ = false;
+  receive_bytes_ = is_ip() && options_.receive_offload
+                       ? DatagramBatch::kOffloadBytes
+                       : std::min(options_.largest_datagram_bytes, DatagramBatch::kMostBytes);
   if (const int e = attach(socket.get(), reading() ? Interest::read : Interest::none)) {
     throw_system_error(e, fmt::format("epoll_ctl for {}", about.to_string()));
   }
@@ -87,7 +87,7 @@ void DatagramCore::open(UniqueFd socket, const SocketAddress& about, UnixPath pa
   path_ = std::move(path);
   update_interest();
   port_ = address().port();
-  largest_segment_ = 0;
+  largest_segment_ = suspect_segment_ = 0;
   if (is_ip()) {
     largest_bytes_ = family_ == Family::ipv4 ? kMostUdp4Bytes : kMostUdp6Bytes;
     const bool segment = options_.segmentation_offload && batch_.can_segment(fd());
@@ -365,15 +365,21 @@ void DatagramCore::handle_timer() {
 void DatagramCore::settle() {
   if (attached() && !blocked_) flush_queue();
   report_failures();
-  if (overflowed_ && queue_.bytes() <= options_.queue_bytes / 2 &&
-      queue_.datagrams() <= options_.queue_datagrams / 2) {
+  if (owes_drained()) {
     overflowed_ = false;
     if (hooks_.on_drained) call(hooks_.on_drained, "drained");
   }
   in_turn_ = false;
   if (!attached()) return;
-  if (!queue_.empty() && !blocked_) request_flush();
+  // These callbacks may have called flush().
+  const bool owes = owes_drained() || !failures_.empty();
+  if (owes || (!queue_.empty() && !blocked_)) request_flush();
   update_interest();
+}
+
+bool DatagramCore::owes_drained() const noexcept {
+  return overflowed_ && queue_.bytes() <= options_.queue_bytes / 2 &&
+         queue_.datagrams() <= options_.queue_datagrams / 2;
 }
 
 void DatagramCore::update_interest() noexcept {

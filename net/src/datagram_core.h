@@ -84,7 +84,10 @@ class DatagramCore final : public IoTarget, public TimerNode {
 
   bool is_ip() const noexcept { return family_ != SocketAddress::Family::unix_domain; }
   bool reading() const noexcept { return hooks_.on_datagram && !paused_ && attached(); }
-  bool with_control() const noexcept { return options_.local_address || options_.receive_offload; }
+  // Not of Unix sockets: it would be an invitation to send us descriptors.
+  bool with_control() const noexcept {
+    return is_ip() && (options_.local_address || options_.receive_offload);
+  }
   void receive();
   int take_batch();
   void take(int i);
@@ -93,6 +96,7 @@ class DatagramCore final : public IoTarget, public TimerNode {
   void receive_failed(int error);
   void deliver_held();
 
+  bool owes_drained() const noexcept;
   bool make_room(std::size_t bytes) noexcept;
   std::uint32_t largest_segment() const noexcept;
   void flush_queue() noexcept;
@@ -122,8 +126,8 @@ class DatagramCore final : public IoTarget, public TimerNode {
 
   DatagramHooks hooks_;
   const DatagramOptions options_;
-  const std::size_t receive_bytes_;  // room for each datagram
   DatagramBatch& batch_;
+  std::size_t receive_bytes_ = 0;  // room for each datagram
   DatagramQueue queue_;
   SocketAddress peer_;
   UnixPath path_;      // it is bound to

@@ -68,7 +68,8 @@ bool DatagramCore::send_failed(int error, int& attempts) noexcept {
   attempts = 0;
   if (queue_.in_train()) {
     queue_.split();
-    suspect_segment_ = queue_.segment();
+    // For lack of memory nothing is said about its size.
+    suspect_segment_ = error == ENOBUFS || error == ENOMEM ? 0u : queue_.segment();
     if (error == EIO) largest_segment_ = suspect_segment_ = 0;  // this device cannot, whatever size
     return true;
   }
@@ -77,10 +78,11 @@ bool DatagramCore::send_failed(int error, int& attempts) noexcept {
   return true;
 }
 
-// A Unix socket that is not connected is always writable, also when whom it sends to has no room.
+// EPOLLOUT of a Unix socket says nothing of whom it is not connected to: it would come at once.
 void DatagramCore::block() noexcept {
   blocked_ = true;
-  if (is_ip() || connected_) return;
+  const bool to_peer = queue_.destination().family() == SocketAddress::Family::none;
+  if (is_ip() || (connected_ && to_peer)) return;
   TimerNode::start(loop(), retry_after_);
   retry_after_ = std::min(retry_after_ * 2, kLongestRetry);
 }

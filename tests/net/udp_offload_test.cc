@@ -136,6 +136,28 @@ TEST_F(UdpOffloadTest, WhatTheKernelDoesNotCutGoesOneByOneAndIsNotTriedAgain) {
   EXPECT_TRUE(errors.empty());
 }
 
+TEST_F(UdpOffloadTest, ALackOfMemoryDoesNotTurnItOff) {
+  RawDatagrams peer;
+  UdpSocket socket(loop(), keep());
+  socket.bind(any_port);
+  Faults faults;
+  const Texts sent = texts_of(10, 100);
+  for (const int error : {ENOBUFS, ENOMEM}) {
+    faults.on(Call::sendmmsg, Fault::fail(error), {.times = 1});
+    send_all(socket, peer.address(), sent);
+    socket.flush();
+    EXPECT_EQ(peer_receives(peer, 10), sent);
+    // One message: there is nothing to shorten.
+    const auto before = faults.count(Call::sendmmsg);
+    faults.on(Call::sendmmsg, Fault::shorten(5), {.times = 1});
+    send_all(socket, peer.address(), sent);
+    socket.flush();
+    EXPECT_EQ(faults.count(Call::sendmmsg), before + 1);
+    EXPECT_EQ(peer_receives(peer, 10), sent);
+  }
+  EXPECT_TRUE(errors.empty());
+}
+
 TEST_F(UdpOffloadTest, ADestinationThatCannotBeReachedDoesNotTurnItOff) {
   RawDatagrams peer;
   UdpSocket socket(loop(), keep());

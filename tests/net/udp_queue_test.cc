@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace millrace::test {
@@ -115,6 +116,39 @@ TEST_F(UdpQueueTest, SendingMoreInOnDrainedGoesOn) {
   pump(socket);
   EXPECT_EQ(peer_receives(peer, 50).size(), 50u);
   EXPECT_EQ(left, 0);
+}
+
+TEST_F(UdpQueueTest, ARefusalInOnDrainedIsFollowedByAnotherThoughFlushEmptiesTheQueueAtOnce) {
+  UdpSocket socket(loop(),
+                   {.on_drained =
+                        [&](UdpSocket& s) {
+                          if (++drained == 3) return;
+                          while (s.send_to(peer.address(), "x")) {
+                          }
+                          s.flush();
+                        }},
+                   {.queue_datagrams = 4});
+  socket.bind(any_port);
+  fill(socket, 4);
+  EXPECT_EQ(socket.send_to(peer.address(), "x"), DatagramResult::refused);
+  ASSERT_TRUE(run_until([&] { return drained == 3; }));
+  EXPECT_EQ(peer.receive().size(), 12u);
+}
+
+TEST_F(UdpQueueTest, WhatFlushInACallbackCouldNotSendIsReportedWithoutWaitingForAnything) {
+  UdpCallbacks callbacks = keep();
+  callbacks.on_drained = [&](UdpSocket& s) {
+    ++drained;
+    EXPECT_TRUE(s.send_to(SocketAddress::parse("255.255.255.255:9"), "x"));  // EACCES
+    s.flush();
+    EXPECT_TRUE(errors.empty());
+  };
+  UdpSocket socket(loop(), std::move(callbacks), {.queue_datagrams = 4});
+  socket.bind(any_port);
+  fill(socket, 4);
+  EXPECT_EQ(socket.send_to(peer.address(), "x"), DatagramResult::refused);
+  ASSERT_TRUE(run_until([&] { return errors.size() == 1; }));
+  EXPECT_EQ(drained, 1);
 }
 
 TEST_F(UdpQueueTest, ACallbackThatSendsUntilItIsToldToStopIsToldSo) {

@@ -3,6 +3,7 @@
 #include "support/datagram_test.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -125,6 +126,64 @@ TEST_F(UnixDatagramTest, WhenTheQueueOfAnyReceiverIsFullTheRestWaitsWithoutSpinn
   EXPECT_EQ(socket.queued_datagrams(), 20u);
   EXPECT_EQ(peer_receives(peer, sent.size()), sent);
   EXPECT_TRUE(errors.empty());
+}
+
+// EPOLLOUT tells of the peer: it would come at once, over and over.
+TEST_F(UnixDatagramTest, WhenTheQueueOfAnotherThanThePeerIsFullTheRestWaitsWithoutSpinning) {
+  RawDatagrams peer(path("peer"));
+  RawDatagrams other(path("other"));
+  UnixDatagramSocket socket(loop(), keep_unix());
+  socket.bind(autobind);
+  other.send_to(socket.address(), "question");
+  ASSERT_TRUE(receives(1));
+  const Datagram question{.from = inbox[0].from};
+  socket.connect(peer.address());
+  const Texts sent =
+      fill(socket, 20, [&](const std::string& text) { return socket.reply(question, text); });
+  EXPECT_LT(run_for(50ms), 30u) << "it spins";
+  EXPECT_EQ(socket.queued_datagrams(), 20u);
+  EXPECT_EQ(peer_receives(other, sent.size()), sent);
+  EXPECT_TRUE(socket.send("news"));
+  EXPECT_EQ(peer_receives(peer, 1), Texts{"news"});
+}
+
+// Whoever sends them could use up all that we may have.
+TEST_F(UnixDatagramTest, DescriptorsThatComeWithADatagramAreNotTakenWhateverTheOptions) {
+  UnixDatagramSocket socket(loop(), keep_unix(), {.local_address = true, .receive_offload = true});
+  socket.bind(autobind);
+  const RawDatagrams peer(path("peer"));
+  const auto before = open_descriptors();
+  const SocketAddress to = socket.address();
+  char byte = 'x';
+  iovec part{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_name = const_cast<sockaddr*>(to.native());
+  message.msg_namelen = to.native_size();
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int attached = STDIN_FILENO;
+  std::memcpy(CMSG_DATA(header), &attached, sizeof attached);
+  ASSERT_EQ(::sendmsg(peer.fd(), &message, 0), 1);
+  ASSERT_TRUE(receives(1));
+  EXPECT_EQ(inbox[0].bytes, "x");
+  EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST_F(UnixDatagramTest, OptionsOfIpDoNotChangeHowMuchIsReceived) {
+  UnixDatagramSocket socket(loop(), keep_unix(),
+                            {.largest_datagram_bytes = 128 * 1024, .receive_offload = true});
+  socket.bind(autobind);
+  const RawDatagrams peer(path("peer"));
+  peer.send_to(socket.address(), std::string(100'000, 'x'));
+  ASSERT_TRUE(receives(1));
+  EXPECT_EQ(inbox[0].bytes.size(), 100'000u);
 }
 
 TEST_F(UnixDatagramTest, AFullQueueOfOurOwnRefusesUntilThereIsRoom) {

@@ -10,9 +10,9 @@
 //
 // A receiver that does not read (net.unix.max_dgram_qlen of its datagrams wait, 10 by default)
 // holds back what comes behind in our queue, whomever it is for: for several receivers that cannot
-// be trusted take a connected socket each. A connected one waits for EPOLLOUT; the kernel does not
-// tell one that is not connected when there is room, which therefore asks again after 1, 2, 4 ...
-// 64 ms.
+// be trusted take a connected socket each. For its peer a connected one waits for EPOLLOUT; of
+// whom it is not connected to the kernel does not tell when there is room, and the socket asks
+// again after 1, 2, 4 ... 64 ms.
 //
 // A peer that is gone is lost to a connected socket: ECONNREFUSED once, then ENOTCONN, until
 // disconnect() and connect(), though another may be bound to its name by then.
