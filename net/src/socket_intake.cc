@@ -49,9 +49,17 @@ std::error_code SocketIntake::add(UniqueFd socket) {
   SocketAddress peer;
   if (const int e = check(socket.get(), &peer)) return system_error_code(e);
   if (const int e = make_ready(socket.get())) return system_error_code(e);
+  make_room();
   sockets_.push_back({std::move(socket), peer});
   if (!paused_) request_flush();
   return {};
+}
+
+// There may always be some that wait: what was offered must not be kept for ever before them.
+void SocketIntake::make_room() noexcept {
+  if (sockets_.size() < sockets_.capacity() || next_ < sockets_.size() / 2) return;
+  sockets_.erase(sockets_.begin(), sockets_.begin() + static_cast<std::ptrdiff_t>(next_));
+  next_ = 0;
 }
 
 void SocketIntake::resume() noexcept {

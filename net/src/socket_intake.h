@@ -38,6 +38,7 @@ class SocketIntake final : public IoTarget {
     SocketAddress peer;
   };
 
+  void make_room() noexcept;
   void forget() noexcept;
   void handle_io(IoEvents) override {}
   void handle_flush() override;

@@ -1,6 +1,7 @@
 // Server::adopt(): connections on sockets that were made elsewhere.
 #include <millrace/unix_connection.h>
 
+#include "support/allocations.h"
 #include "support/one_peer_test.h"
 #include "support/socket_pair.h"
 #include "support/sockets.h"
@@ -94,6 +95,34 @@ TEST_F(ServerAdoptTest, AboveTheMostConnectionsItWaitsUntilOneLeaves) {
   ASSERT_TRUE(opens(3));
   pairs[1].close_peer();
   ASSERT_TRUE(opens(4));
+}
+
+TEST_F(ServerAdoptTest, WhereSomeAlwaysWaitThoseThatWereServedTakeNoMemory) {
+  constexpr int kRounds = 500;
+  recorder.when_close = [this](Connection&, std::error_code) { recorder.events.clear(); };
+  ServerOptions options;
+  options.max_connections = 1;
+  start(options);
+  SocketPair served;
+  EXPECT_FALSE(server->adopt(UniqueFd(served.take_ours())));
+  ASSERT_TRUE(opens(1));
+  SocketPair waits;
+  EXPECT_FALSE(server->adopt(UniqueFd(waits.take_ours())));
+  // The next one is there before the one that is served goes. How much memory that took.
+  const auto serve = [&] {
+    const Allocations allocations;
+    for (int i = 0; i < kRounds; ++i) {
+      SocketPair next;
+      EXPECT_FALSE(server->adopt(UniqueFd(next.take_ours())));
+      served = std::exchange(waits, std::move(next));
+      EXPECT_TRUE(opens(recorder.opened + 1));
+    }
+    return allocations.bytes();
+  };
+  serve();
+  const auto before = serve();
+  serve();
+  EXPECT_LE(serve(), before + 16 * 1024);
 }
 
 TEST_F(ServerAdoptTest, HundredsAtOnceAreOpenedAndTheLoopGoesOnMeanwhile) {
