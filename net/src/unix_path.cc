@@ -6,6 +6,7 @@
 #include "syscalls.h"
 
 #include <cerrno>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -64,11 +65,11 @@ int probe(const SocketAddress& address) {
   return sys::connect(prober.get(), address.native(), address.native_size()) == 0 ? 0 : errno;
 }
 
-void remove_stale(const SocketAddress& address) {
-  const std::string path(address.path());
+// Throws unless what is there may be replaced; nothing: it has gone meanwhile.
+std::optional<struct stat> find_stale(const SocketAddress& address) {
   struct stat found;
-  if (sys::lstat(path.c_str(), &found) != 0) {
-    if (errno == ENOENT) return;  // gone meanwhile
+  if (sys::lstat(std::string(address.path()).c_str(), &found) != 0) {
+    if (errno == ENOENT) return {};
     fail(errno, "lstat", address);
   }
   if (!S_ISSOCK(found.st_mode)) in_the_way(address, "there is a file that is not a socket");
@@ -81,8 +82,15 @@ void remove_stale(const SocketAddress& address) {
                alive ? std::string("a socket is bound to it")
                      : "whether it is stale cannot be told: " + system_error_code(e).message());
   }
+  return found;
+}
+
+void remove_stale(const SocketAddress& address) {
+  const std::string path(address.path());
+  const auto found = find_stale(address);
+  if (!found) return;
   struct stat still;
-  if (sys::lstat(path.c_str(), &still) != 0 || !same_file(found, still)) {
+  if (sys::lstat(path.c_str(), &still) != 0 || !same_file(*found, still)) {
     in_the_way(address, "another process has just taken it");
   }
   if (sys::unlink(path.c_str()) != 0) fail(errno, "unlink", address);
@@ -103,6 +111,7 @@ UnixPath::UnixPath(int fd, const SocketAddress& address, const UnixPathOptions& 
   }
   int error = bind(fd, address);
   if (error == EADDRINUSE && !address.path().empty() && options.replace_stale) {
+    find_stale(address);  // what is there is told even where no lock can be made
     const TakeoverLock lock(address);
     remove_stale(address);
     error = bind(fd, address);
@@ -123,13 +132,18 @@ UnixPath::UnixPath(int fd, const SocketAddress& address, const UnixPathOptions& 
 // Through a descriptor of the file: whoever may write to the directory could replace it meanwhile
 // by a link to something else.
 void UnixPath::set_permissions(const SocketAddress& address, const UnixPathOptions& options) {
-  const UniqueFd file(sys::open(path_.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0));
   struct stat made;
-  if (!file || sys::fstat(file.get(), &made) != 0) fail(errno, "open", address);
+  if (sys::lstat(path_.c_str(), &made) != 0) fail(errno, "lstat", address);
   if (!S_ISSOCK(made.st_mode)) in_the_way(address, "another process has replaced it");
   device_ = made.st_dev;
   inode_ = made.st_ino;
   maker_ = sys::getpid();
+  const bool set_mode = options.mode && (made.st_mode & 0777u) != (*options.mode & 0777u);
+  if (!set_mode && !options.owner && !options.group) return;
+  const UniqueFd file(sys::open(path_.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0));
+  struct stat opened;
+  if (!file || sys::fstat(file.get(), &opened) != 0) fail(errno, "open", address);
+  if (!same_file(made, opened)) in_the_way(address, "another process has replaced it");
   if (options.owner || options.group) {
     if (made.st_uid != sys::geteuid()) in_the_way(address, "another process has replaced it");
     const uid_t owner = options.owner.value_or(static_cast<uid_t>(-1));
@@ -138,7 +152,7 @@ void UnixPath::set_permissions(const SocketAddress& address, const UnixPathOptio
       fail(errno, "chown", address);
     }
   }
-  if (!options.mode || (made.st_mode & 0777u) == (*options.mode & 0777u)) return;
+  if (!set_mode) return;
   const std::string by_descriptor = "/proc/self/fd/" + std::to_string(file.get());
   if (sys::chmod(by_descriptor.c_str(), static_cast<mode_t>(*options.mode & 0777u)) != 0) {
     fail(errno, "chmod", address);

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -351,6 +352,41 @@ TEST_F(UnixListenerTest, AnOwnerThatMayNotBeSetLeavesNoFile) {
     ::_exit(4);
   });
   EXPECT_FALSE(dir.has("s"));
+}
+
+TEST_F(UnixListenerTest, WithoutADescriptorForItsPermissionsItLeavesNoFile) {
+  in_child([&] {
+    EventLoop own;
+    const UniqueFd first(
+        ::dup(0));  // the loop has its own by now; the socket gets this one's place
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = static_cast<rlim_t>(first.get()) + 2;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    ListenOptions options;
+    options.path = {.mode = 0600, .group = ::getegid()};
+    try {
+      const Listener listener(
+          own, dir.address("s"), [](UniqueFd, const SocketAddress&) {}, options);
+    } catch (const std::system_error& e) {
+      ::_exit(e.code() == std::errc::too_many_files_open && !dir.has("s") ? 0 : 3);
+    }
+    ::_exit(4);
+  });
+}
+
+TEST_F(UnixListenerTest, ThatItIsInUseIsToldWhereNoLockCanBeMade) {
+  in_child([&] {
+    if (::geteuid() == 0 && (::chmod(dir.path().c_str(), 0777) != 0 || ::setuid(kNobody) != 0)) {
+      ::_exit(2);
+    }
+    ::mkdir(dir.path("closed").c_str(), 0700);
+    const UniqueFd in_closed = bound("closed/s");
+    ::chmod(dir.path("closed").c_str(), 0500);
+    const bool told = failure_of("closed/s") == std::errc::address_in_use && said("is bound to it");
+    ::chmod(dir.path("closed").c_str(), 0700);
+    ::_exit(told ? 0 : 3);
+  });
 }
 
 TEST_F(UnixListenerTest, TheFileGoesWithTheListenerAndWhenItStops) {
