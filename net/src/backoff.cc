@@ -21,6 +21,8 @@ std::uint32_t random_seed() noexcept {
 Backoff::Backoff(const ReconnectOptions& options) : options_(options), random_(random_seed()) {
   MILLRACE_CHECK(options.jitter >= 0 && options.jitter <= 1,
                  "ReconnectOptions::jitter is a share between 0 and 1");
+  MILLRACE_CHECK(options.first_delay.count() > 0 && options.longest_delay.count() > 0,
+                 "the delays of ReconnectOptions are at least 1 ms");
   MILLRACE_CHECK(options.factor >= 1, "ReconnectOptions::factor is at least 1");
 }
 

@@ -14,7 +14,7 @@ class Backoff {
  public:
   using Milliseconds = std::chrono::duration<double, std::milli>;  // more than an int64_t holds
 
-  // Precondition: a jitter between 0 and 1 and a factor of at least 1.
+  // Precondition: a jitter between 0 and 1, a factor of at least 1 and delays of at least 1 ms.
   explicit Backoff(const ReconnectOptions& options);
 
   Milliseconds after(unsigned failures);

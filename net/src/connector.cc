@@ -60,12 +60,24 @@ int Connector::begin(const ClientOptions& options) noexcept {
   if (options.local.port() != 0) {
     sys::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   }
-  if (options.local.family() != SocketAddress::Family::none &&
-      sys::bind(socket.get(), options.local.native(), options.local.native_size()) != 0) {
-    return errno;
-  }
+  if (const int e = bind(socket.get(), options.local)) return e;
   waiting_ = std::move(socket);
   return try_to_connect();
+}
+
+int Connector::bind(int fd, const SocketAddress& local) noexcept {
+  if (local.family() == SocketAddress::Family::none) return 0;
+  if (local.path().empty()) {
+    return sys::bind(fd, local.native(), local.native_size()) == 0 ? 0 : errno;
+  }
+  try {
+    local_ = UnixPath(fd, local, {});
+    return 0;
+  } catch (const std::system_error& e) {
+    return e.code().value();
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
 }
 
 int Connector::try_to_connect() noexcept {
@@ -141,6 +153,7 @@ void Connector::report(UniqueFd socket, int error) {
 
 void Connector::cancel() noexcept {
   TimerNode::cancel(loop());
+  local_.remove();  // the peer knows the name, and nobody else needs the file
   detach_and_close(true);
   waiting_.reset();
   bury();

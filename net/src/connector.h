@@ -10,6 +10,8 @@
 #include <millrace/timer.h>
 #include <millrace/unique_fd.h>
 
+#include "unix_path.h"
+
 #include <chrono>
 #include <system_error>
 
@@ -32,6 +34,7 @@ class Connector final : public IoTarget, public TimerNode {
 
  private:
   int begin(const ClientOptions& options) noexcept;
+  int bind(int fd, const SocketAddress& local) noexcept;
   void tell(const OptionFailure& failure) const noexcept;
   int try_to_connect() noexcept;
   void start_timer();
@@ -47,6 +50,7 @@ class Connector final : public IoTarget, public TimerNode {
   Result result_;
   int failed_ = 0;  // errno value of an attempt that failed at once
   TimePoint deadline_ = TimePoint::max();
+  UnixPath local_;    // for as long as it lives
   UniqueFd waiting_;  // a Unix socket whose server's queue was full: tries again
   std::chrono::milliseconds next_try_{1};
 };

@@ -374,5 +374,13 @@ TEST_F(ClientReconnectDeathTest, AFactorThatWouldShortenTheWaitsIsTheCallersMist
   EXPECT_DEATH(make_client(), "factor is at least 1");
 }
 
+TEST_F(ClientReconnectDeathTest, AWaitOfNothingIsTheCallersMistake) {
+  options.reconnect.first_delay = 0ms;
+  EXPECT_DEATH(make_client(), "at least 1 ms");
+  options.reconnect.first_delay = 100ms;
+  options.reconnect.longest_delay = -1ms;
+  EXPECT_DEATH(make_client(), "at least 1 ms");
+}
+
 }  // namespace
 }  // namespace millrace::test

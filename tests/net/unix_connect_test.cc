@@ -148,6 +148,38 @@ TEST_F(UnixConnectTest, AClientMayHaveAnAbstractNameOfItsOwn) {
   EXPECT_EQ(recorder.last->local(), options.local);
 }
 
+TEST_F(UnixConnectTest, AClientMayHaveAPathOfItsOwnAndConnectsAgainFromIt) {
+  RawSocket listener = listening("s", 5);
+  ClientOptions options;
+  options.local = dir.address("mine");
+  options.reconnect = {.enabled = true, .first_delay = 1ms};
+  Client client(loop(), recorder, options);
+  client.connect(dir.address("s"));
+  for (int times = 1; times <= 2; ++times) {
+    ASSERT_TRUE(run_until([&] { return recorder.opened == times; }));
+    EXPECT_EQ(recorder.last->local(), options.local);
+    EXPECT_FALSE(dir.has("mine"));
+    listener.accept().close();
+  }
+  ASSERT_TRUE(run_until([&] { return recorder.opened == 3; }));
+  client.close();
+  EXPECT_EQ(recorder.connect_failed, 0);
+}
+
+TEST_F(UnixConnectTest, APathOfItsOwnThatIsTakenOrCannotBeFailsTheAttempt) {
+  const RawSocket listener = listening("s", 5);
+  const RawSocket other = listening("taken", 5);
+  ClientOptions options;
+  options.local = dir.address("taken");
+  EXPECT_EQ(result_of("s", options), std::errc::address_in_use);
+  EXPECT_TRUE(dir.has("taken"));
+  options.local = dir.address("missing/mine");
+  EXPECT_EQ(result_of("s", options), std::errc::no_such_file_or_directory);
+  options.local = dir.address("mine");
+  EXPECT_EQ(result_of("nobody", options), std::errc::no_such_file_or_directory);
+  EXPECT_FALSE(dir.has("mine"));
+}
+
 TEST_F(UnixConnectTest, ReconnectsWhenTheServerIsThereAgain) {
   RawSocket listener = listening("s", 5);
   ClientOptions options;

@@ -21,7 +21,8 @@ class Resolver;
 // A name is looked up anew for each attempt.
 struct ReconnectOptions {
   bool enabled = false;
-  // The first wait, what it is multiplied by after each failure, and its limit.
+  // The first wait (at least 1 ms: without one it would spin), what it is multiplied by after each
+  // failure, and its limit.
   std::chrono::milliseconds first_delay{100};
   double factor = 2.0;
   std::chrono::milliseconds longest_delay{30'000};
@@ -68,7 +69,8 @@ struct ClientOptions {
   // addresses, among which the answers decide.
   bool fast_open = false;
   // Where to connect from; Family::none: the kernel chooses. Addresses of another family are left
-  // out; when none is left the attempt fails with EAFNOSUPPORT.
+  // out; when none is left the attempt fails with EAFNOSUPPORT. A path of a Unix socket is the name
+  // that the server sees; its file is there only while it connects, so that it can connect again.
   SocketAddress local;
   ReconnectOptions reconnect;
   RaceOptions race;
