@@ -5,7 +5,6 @@
 #include <millrace/loop_services.h>
 
 #include "address_race.h"
-#include "apply_socket_options.h"
 #include "backoff.h"
 #include "callback_handler.h"
 #include "connection_core.h"
@@ -15,8 +14,6 @@
 #include <new>
 #include <stdexcept>
 #include <utility>
-
-#include <sys/socket.h>
 
 namespace millrace {
 
@@ -65,7 +62,6 @@ class Client::Core final : public ConnectionOwner, public Mortal {
   const ClientStats& stats() const noexcept { return stats_; }
 
  private:
-  void check_options(const Endpoint& endpoint) const;
   void attempt();
   void attempt_again();
   void handle_result(UniqueFd socket, const SocketAddress& peer, std::error_code failure);
@@ -113,7 +109,7 @@ class Client::Core final : public ConnectionOwner, public Mortal {
 
 void Client::Core::connect(Endpoint endpoint) {
   if (state() != State::idle) throw std::logic_error("Client::connect: it is not idle");
-  check_options(endpoint);
+  endpoint.check_options(socket_);
   drop_queue();  // of an on_close that has led here: it was meant for another endpoint
   endpoint_ = std::move(endpoint);
   attempt();
@@ -121,18 +117,6 @@ void Client::Core::connect(Endpoint endpoint) {
   failures_ = 0;
   failing_since_ = loop_.now();
   told_ = state();
-}
-
-void Client::Core::check_options(const Endpoint& endpoint) const {
-  for (const SocketAddress& address : endpoint.addresses) {
-    const int domain = address.native()->sa_family;
-    if (const auto wrong = check_socket_options(socket_, domain)) wrong.throw_for(address);
-  }
-  if (!endpoint.is_name()) return;
-  for (const int domain : {AF_INET6, AF_INET}) {
-    const auto wrong = check_socket_options(socket_, domain);
-    if (wrong) throw_system_error(wrong.error, wrong.text(endpoint.host));
-  }
 }
 
 void Client::Core::attempt() {

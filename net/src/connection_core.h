@@ -125,6 +125,12 @@ class ConnectionCore final : public IoTarget, public Connection {
   bool ended() const noexcept { return (flags_ & kFinished) != 0; }
   // Both directions are open, and nobody has promised anything about them.
   bool reusable() const noexcept { return !has(kNoMoreSending | kPeerEnded | kPiped); }
+  // Of what was received, to whoever has it next.
+  bool left_nothing() const noexcept {
+    const auto* received = find<Received>();
+    return input_.view().empty() && input_.note() == 0 &&
+           (!received || received->descriptors.empty());
+  }
   bool piped() const noexcept { return has(kPiped); }
   // From now on a close() for a reason ends with RST.
   void note_piped() noexcept { set(kPiped); }

@@ -322,8 +322,10 @@ void ConnectionPool::Core::sweep() noexcept {
     ++stats_.closed_old;
     close(place);
   }
+  const auto longest = options_.check_timeout;
   for (const auto& place : places_) {
-    if (place->use != Use::trial || loop_.now() - place->tried < options_.check_timeout) continue;
+    if (place->use != Use::trial || longest.count() == 0) continue;
+    if (loop_.now() - place->tried < longest) continue;
     place->tried = TimePoint::max();  // its end is on its way
     place->abort(system_error_code(ETIMEDOUT));
   }
@@ -364,7 +366,11 @@ void ConnectionPool::Core::end() noexcept {
   for (Timer* timer : {&serve_timer_, &retry_timer_, &sweep_timer_, &expiry_timer_}) {
     timer->cancel();
   }
+  // All of them first: the on_close of one may end the lease of another.
+  for (const auto& place : places_) place->empty_lease();
   for (const auto& place : places_) place->end();
+  serve_timer_.cancel();  // an on_close may have called acquire()
+  expiry_timer_.cancel();
   for (Waiter::List* list : {&waiting_, &failed_}) {
     while (list->first) list->first->leave();
   }
@@ -373,7 +379,7 @@ void ConnectionPool::Core::end() noexcept {
 ConnectionPool::ConnectionPool(EventLoop& loop, std::string_view target,
                                const ConnectionPoolOptions& options)
     : core_(std::make_unique<Core>(loop, std::string(target), options)) {
-  static_cast<void>(Endpoint::parse(target));  // throws now, not when somebody asks
+  Endpoint::parse(target).check_options(options.client.socket);  // throws now, not when one asks
 }
 
 ConnectionPool::ConnectionPool(EventLoop& loop, const SocketAddress& address,

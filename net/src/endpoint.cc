@@ -2,11 +2,14 @@
 
 #include <millrace/error.h>
 
+#include "apply_socket_options.h"
 #include "host_name.h"
 
 #include <cerrno>
 #include <charconv>
 #include <optional>
+
+#include <sys/socket.h>
 
 namespace millrace {
 namespace {
@@ -43,6 +46,18 @@ Endpoint Endpoint::of(std::span<const SocketAddress> addresses) {
   Endpoint made;
   made.addresses.assign(addresses.begin(), addresses.end());
   return made;
+}
+
+void Endpoint::check_options(const SocketOptions& options) const {
+  for (const SocketAddress& address : addresses) {
+    const int domain = address.native()->sa_family;
+    if (const auto wrong = check_socket_options(options, domain)) wrong.throw_for(address);
+  }
+  if (!is_name()) return;
+  for (const int domain : {AF_INET6, AF_INET}) {
+    const auto wrong = check_socket_options(options, domain);
+    if (wrong) throw_system_error(wrong.error, wrong.text(host));
+  }
 }
 
 }  // namespace millrace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <millrace/socket_address.h>
+#include <millrace/socket_options.h>
 
 #include <cstdint>
 #include <span>
@@ -18,6 +19,9 @@ struct Endpoint {
   static Endpoint parse(std::string_view text);
   // Throws std::system_error (EINVAL) if there are none.
   static Endpoint of(std::span<const SocketAddress> addresses);
+
+  // Throws std::system_error naming the option that makes no sense there.
+  void check_options(const SocketOptions& options) const;
 
   bool is_name() const noexcept { return !host.empty(); }
 

@@ -22,11 +22,6 @@ void PooledConnection::empty_lease() noexcept {
   if (lease_) std::exchange(lease_, nullptr)->pooled_ = nullptr;
 }
 
-void PooledConnection::end() noexcept {
-  empty_lease();
-  client_.reset();  // whoever had it is told by on_close
-}
-
 void PooledConnection::take_back() noexcept {
   empty_lease();
   if (Connection* c = connection(); c && !piped()) c->set_handler(*this);
@@ -40,7 +35,7 @@ bool PooledConnection::piped() const noexcept {
 bool PooledConnection::sound() const noexcept {
   const Connection* c = connection();
   return c && ConnectionCore::of(*c).reusable() && !c->reading_paused() &&
-         (is_untouched() || c->unconsumed().empty());
+         (is_untouched() || ConnectionCore::of(*c).left_nothing());
 }
 
 void PooledConnection::on_open(Connection&) {
@@ -73,6 +68,15 @@ ConnectionLease& ConnectionLease::operator=(ConnectionLease&& other) noexcept {
   pooled_ = std::exchange(other.pooled_, nullptr);
   if (pooled_) pooled_->lease_ = this;
   return *this;
+}
+
+// Whoever was interrupted in the middle of something has not finished with it.
+ConnectionLease::~ConnectionLease() {
+  if (std::uncaught_exceptions() > exceptions_) {
+    discard();
+  } else {
+    release();
+  }
 }
 
 Connection* ConnectionLease::get() const noexcept {

@@ -35,7 +35,8 @@ class PooledConnection final : public ConnectionHandler, public Mortal {
   bool sound() const noexcept;
   void close() { client_->close(); }
   void abort(std::error_code why) { client_->connection()->abort(why); }
-  void end() noexcept;  // the pool is gone
+  void empty_lease() noexcept;
+  void end() noexcept { client_.reset(); }  // the pool is gone: whoever has it is told by on_close
 
   Use use = Use::connecting;
   bool is_new = true;  // no request has had it, and no prepare_new() has passed it
@@ -49,7 +50,6 @@ class PooledConnection final : public ConnectionHandler, public Mortal {
   friend class ConnectionLease;
   // Its peer may speak first: that is for whoever gets it.
   bool is_untouched() const noexcept { return is_new && use == Use::idle; }
-  void empty_lease() noexcept;
   void on_open(Connection& c) override;
   void on_data(Connection& c, ReceiveBuffer& in) override;
   void on_peer_end(Connection& c) override;

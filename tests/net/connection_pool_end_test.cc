@@ -156,6 +156,35 @@ TEST_F(ConnectionPoolEndTest, ALeaseMayEndInOnClose) {
   lend();
 }
 
+TEST_F(ConnectionPoolEndTest, InsideItTheOnCloseOfOneMayEndTheLeaseOfAnotherAndAskAnew) {
+  options.max_idle = 0;
+  make_pool();
+  Asked& one = lend();
+  Asked& two = lend();
+  RawSocket peer = listener.accept();
+  Recorder holder;
+  for (Asked* each : {&one, &two}) {
+    holder.live.insert(each->lease.get());
+    each->lease->set_handler(holder);
+  }
+  LeaseRequest late;
+  ConnectionPool* dying = nullptr;
+  holder.when_close = [&](Connection&, std::error_code) {
+    one.lease = {};
+    two.lease = {};
+    if (dying) late = dying->acquire([](std::error_code, ConnectionLease) { FAIL(); });
+  };
+  holder.when_data = [&](Connection&, ReceiveBuffer&) {
+    dying = pool.get();
+    pool.reset();
+    dying = nullptr;
+  };
+  peer.send_all("x");
+  ASSERT_TRUE(run_until([&] { return holder.closed == 2; }));
+  expect_rest();
+  EXPECT_FALSE(late.active());
+}
+
 TEST_F(ConnectionPoolEndTest, AThrowOutOfAUsersCallbackCostsItsConnectionOnly) {
   loop().set_exception_hook([](std::exception_ptr, std::string_view) {});
   options.max_connections = 1;

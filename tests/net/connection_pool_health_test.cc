@@ -2,10 +2,17 @@
 #include <millrace/connection_pool.h>
 #include <millrace/error.h>
 #include <millrace/pipe.h>
+#include <millrace/server.h>
+#include <millrace/unix_connection.h>
 
 #include "support/pool_test.h"
+#include "support/unix_dir.h"
 
 #include <optional>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
 
 namespace millrace::test {
 namespace {
@@ -59,6 +66,27 @@ TEST_F(ConnectionPoolHealthTest, AnAnswerThatWasNotConsumedIsNoAnswerToTheNext) 
   one.lease.release();
   EXPECT_EQ(pool->stats().idle, 0u);
   EXPECT_NE(lend().id, one.id);
+}
+
+TEST_F(ConnectionPoolHealthTest, NorAreDescriptorsThatWereNotTakenForTheNext) {
+  const UnixDir dir;
+  Callbacks passes;
+  passes.on_open = [](Connection& c) {
+    std::vector<UniqueFd> one;
+    one.emplace_back(::dup(0));
+    send_descriptors(c, "x", std::move(one));
+  };
+  Server server(loop(), std::move(passes));
+  server.listen(dir.address("s"));
+  options.client.connection.limits.receive_descriptors = 1;
+  make_pool(dir.address("s"));
+  Asked& one = lend();
+  Recorder holder;
+  holder.live.insert(one.lease.get());
+  one.lease->set_handler(holder);
+  ASSERT_TRUE(run_until([&] { return holder.received == "x"; }));
+  one.lease.release();
+  EXPECT_EQ(pool->stats().idle, 0u);
 }
 
 TEST_F(ConnectionPoolHealthTest, NeitherIsOneThatStaysWhenTheLeaseEndsInsideOnData) {
@@ -237,6 +265,46 @@ TEST_F(ConnectionPoolHealthTest, APreparationThatFailsIsAnEndpointThatRefuses) {
   turns(20);
   EXPECT_EQ(faults.count(Call::connect), before) << "not at once";
   EXPECT_FALSE(two.done);
+}
+
+TEST_F(ConnectionPoolHealthTest, APreparationThatThrowsHasFailed) {
+  loop().set_exception_hook([](std::exception_ptr, std::string_view) {});
+  make_pool();
+  pool->prepare_new([](ConnectionLease) { throw 1; });
+  Asked& one = ask();
+  wait_for(one);
+  EXPECT_EQ(one.why, error::pool_check_failed);
+  EXPECT_EQ(pool->stats().idle, 0u) << "nobody has prepared it";
+}
+
+TEST_F(ConnectionPoolHealthTest, ALeaseThatAnExceptionDestroysIsNotLentAgain) {
+  loop().set_exception_hook([](std::exception_ptr, std::string_view) {});
+  make_pool();
+  bool called = false;
+  const LeaseRequest request = pool->acquire([&](std::error_code, ConnectionLease lease) {
+    called = true;
+    lease->send("half a requ");
+    throw 1;
+  });
+  ASSERT_TRUE(run_until([&] { return called; }));
+  EXPECT_EQ(pool->stats().idle, 0u);
+  EXPECT_EQ(pool->stats().lent, 0u);
+}
+
+TEST_F(ConnectionPoolHealthTest, WithoutACheckTimeoutAPreparationTakesItsTime) {
+  options.check_timeout = 0ms;
+  options.idle_timeout = 1s;
+  make_pool();
+  lend().lease.release();  // one that is swept
+  std::optional<ConnectionLease> preparing;
+  pool->prepare_new([&](ConnectionLease lease) { preparing = std::move(lease); });
+  Asked& one = lend();
+  ask();
+  ASSERT_TRUE(run_until([&] { return preparing.has_value(); }));
+  one.lease.release();
+  pass(faults, 2h);
+  EXPECT_TRUE(*preparing);
+  preparing.reset();
 }
 
 TEST_F(ConnectionPoolHealthTest, APreparationIsGivenUpAfterItsTime) {

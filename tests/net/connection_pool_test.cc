@@ -368,6 +368,19 @@ TEST_F(ConnectionPoolTest, TextsThatNameNoEndpointAreThrownAtOnce) {
   }
 }
 
+TEST_F(ConnectionPoolTest, OptionsThatMakeNoSenseAreToldWhenItIsMade) {
+  options.client.socket.tos = 3;
+  for (const char* target : {"127.0.0.1:7000", "db.example:7000"}) {
+    try {
+      pool = std::make_unique<ConnectionPool>(loop(), target, options);
+      ADD_FAILURE() << target;
+    } catch (const std::system_error& e) {
+      EXPECT_EQ(e.code(), std::errc::invalid_argument);
+      EXPECT_NE(std::string(e.what()).find("tos 3"), std::string::npos) << e.what();
+    }
+  }
+}
+
 using ConnectionPoolDeathTest = ConnectionPoolTest;
 
 TEST_F(ConnectionPoolDeathTest, MisuseEndsTheProgram) {

@@ -8,10 +8,12 @@
 //   lease.release();                  // the answer is complete: for the next one
 //
 // As long as no handler was set, what arrives is kept for it. Once the lease has ended, the handler
-// is told nothing more, not even on_close.
+// is told nothing more, not even on_close. A lease that an exception destroys is discarded.
 #pragma once
 
 #include <millrace/connection.h>
+
+#include <exception>
 
 namespace millrace {
 
@@ -22,7 +24,7 @@ class ConnectionLease {
   ConnectionLease() noexcept = default;  // of nothing
   ConnectionLease(ConnectionLease&& other) noexcept;
   ConnectionLease& operator=(ConnectionLease&& other) noexcept;
-  ~ConnectionLease() { release(); }
+  ~ConnectionLease();
 
   // Null once the connection has ended (its on_close is the last moment), and when there is none.
   Connection* get() const noexcept;
@@ -32,8 +34,9 @@ class ConnectionLease {
   Connection& operator*() const { return *operator->(); }
 
   // Gives it back. It is not lent again, but closes (what was sent still arrives), if it has ended
-  // either way, is paused, or has received something that was not consumed: an answer to the last
-  // user must not become one to the next. (One that was piped goes on to the end of its pipe.)
+  // either way, is paused, or has received something that was not consumed (or descriptors that
+  // were not taken): an answer to the last user must not become one to the next. (One that was
+  // piped goes on to the end of its pipe.)
   void release() noexcept;
   // Gives it back to be closed: for who does not know any more what will arrive next.
   void discard() noexcept;
@@ -42,6 +45,7 @@ class ConnectionLease {
   friend class PooledConnection;
   explicit ConnectionLease(PooledConnection& connection) noexcept;
   PooledConnection* pooled_ = nullptr;
+  int exceptions_ = std::uncaught_exceptions();  // that were under way when it was made
 };
 
 }  // namespace millrace

@@ -49,7 +49,8 @@ struct ConnectionPoolOptions {
   std::uint64_t max_uses = 0;
   // An idle connection goes through check_idle() when it was last used or checked so long ago.
   std::chrono::milliseconds check_after{10'000};
-  // How long prepare_new() and check_idle() may keep a connection; then it is aborted.
+  // How long prepare_new() and check_idle() may keep a connection; then it is aborted. Zero: for
+  // ever.
   std::chrono::milliseconds check_timeout{5'000};
   // How each connection is made. Of `reconnect` only the delays count: when no connection can be
   // made those who wait get the error (unless connections are lent that may come back), and the

@@ -79,7 +79,8 @@ struct SocketOptions {
 
   // The DSCP byte of every packet (IP_TOS, IPV6_TCLASS): 0 to 252, a multiple of 4, since ECN is
   // the kernel's. Routers that care treat the packets accordingly: 0x20 (CS1) behind others, 0xb8
-  // (EF) before them. Many clear it. Sets `priority` too, to what Linux makes of it.
+  // (EF) before them. Many clear it. Sets `priority` too, to what Linux makes of it;
+  // what a server accepts inherits the byte, and not that.
   std::optional<int> tos = {};
 
   // The place in the queue of our own network device (SO_PRIORITY): 0 to 6, higher is sooner; more
