@@ -34,7 +34,7 @@ struct SteadyStateTest : OnePeerTest {
     std::uint64_t batches = 0;
   };
 
-  SteadyStateTest() { loop_options_.stall_threshold = Duration::zero(); }
+  SteadyStateTest() { loop_options.stall_threshold = Duration::zero(); }
   void SetUp() override {
     OnePeerTest::SetUp();
     // Message by message, as protocols do.

@@ -12,7 +12,7 @@ namespace millrace::test {
 namespace {
 
 struct UdpSteadyStateTest : DatagramTest {
-  UdpSteadyStateTest() { loop_options_.stall_threshold = Duration::zero(); }
+  UdpSteadyStateTest() { loop_options.stall_threshold = Duration::zero(); }
   // A client of millrace that keeps `depth` datagrams under way, and an echo.
   void play(std::uint64_t depth, const DatagramOptions& options = {}) {
     UdpSocket echo(loop(),

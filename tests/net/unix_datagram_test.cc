@@ -136,7 +136,8 @@ TEST_F(UnixDatagramTest, WhenTheQueueOfAnotherThanThePeerIsFullTheRestWaitsWitho
   socket.bind(autobind);
   other.send_to(socket.address(), "question");
   ASSERT_TRUE(receives(1));
-  const Datagram question{.from = inbox[0].from};
+  Datagram question;
+  question.from = inbox[0].from;
   socket.connect(peer.address());
   const Texts sent =
       fill(socket, 20, [&](const std::string& text) { return socket.reply(question, text); });

@@ -119,7 +119,7 @@ class LoopTest : public ::testing::Test {
  protected:
   void SetUp() override {
     descriptors_before_ = open_descriptors();
-    loop_ = std::make_unique<EventLoop>(loop_options_);
+    loop_ = std::make_unique<EventLoop>(loop_options);
   }
 
   void TearDown() override {
@@ -177,12 +177,12 @@ class LoopTest : public ::testing::Test {
   }
 
   Recorder recorder;
+  // For constructors of fixtures. Who counts allocations switches the warning of stalls off: on a
+  // busy machine it may come at any time, and takes memory.
+  LoopOptions loop_options;
 
  private:
   std::map<int, std::string> descriptors_before_;
-  // For constructors of fixtures. Who counts allocations switches the warning of stalls off: on a
-  // busy machine it may come at any time, and takes memory.
-  LoopOptions loop_options_;
   std::unique_ptr<EventLoop> loop_;
 };
 
