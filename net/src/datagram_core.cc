@@ -121,8 +121,7 @@ std::error_code DatagramCore::disconnect() {
 void DatagramCore::close() noexcept {
   if (!attached()) return;
   if (!loop().services().forked_away()) {
-    turn_bytes_ = 0;
-    flush_queue();
+    flush_all();
     stats_.missed = stats().missed;
   }
   drop_queue();
@@ -302,8 +301,7 @@ bool DatagramCore::make_room(std::size_t bytes) noexcept {
 
 void DatagramCore::flush() {
   if (!attached()) return;
-  turn_bytes_ = 0;
-  flush_queue();
+  flush_all();
   if (in_turn_) return;
   update_interest();
   request_flush();  // what there is to tell is told from the loop
@@ -340,6 +338,15 @@ void DatagramCore::flush_queue() noexcept {
     // What was refused as a whole went one by one: it was for its size.
     if (suspect_segment_ != 0) largest_segment_ = std::exchange(suspect_segment_, 0) - 1;
   }
+}
+
+// However much it is.
+void DatagramCore::flush_all() noexcept {
+  do {
+    turn_bytes_ = 0;
+    blocked_ = false;
+    flush_queue();
+  } while (!queue_.empty() && !blocked_);
 }
 
 void DatagramCore::drop_queue() noexcept {

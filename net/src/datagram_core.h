@@ -99,7 +99,8 @@ class DatagramCore final : public IoTarget, public TimerNode {
   bool owes_drained() const noexcept;
   bool make_room(std::size_t bytes) noexcept;
   std::uint32_t largest_segment() const noexcept;
-  void flush_queue() noexcept;
+  void flush_queue() noexcept;  // as much as one iteration may
+  void flush_all() noexcept;
   bool may_flush() noexcept;
   bool send_failed(int error, int& attempts) noexcept;
   void drop_queue() noexcept;

@@ -189,6 +189,25 @@ TEST_F(UdpQueueTest, WhatWaitsWhenTheSocketIsClosedIsTriedOnceMoreAndThenCounted
   EXPECT_EQ(peer.receive(), (Texts{"0", "1"}));
 }
 
+TEST_F(UdpQueueTest, HoweverMuchWaitsFlushAndCloseTryAllOfIt) {
+  constexpr std::size_t kMany = 10'000;
+  for (const bool closes : {false, true}) {
+    UdpSocket socket(loop(), {}, {.segmentation_offload = false, .queue_datagrams = kMany});
+    socket.bind(any_port);
+    block();
+    for (std::size_t i = 0; i < kMany; ++i) ASSERT_TRUE(socket.send_to(peer.address(), "x"));
+    EXPECT_GT(socket.queued_datagrams(), kMany / 2);
+    if (closes) {
+      socket.close();
+    } else {
+      socket.flush();
+    }
+    EXPECT_EQ(socket.queued_datagrams(), 0u);
+    EXPECT_EQ(socket.stats().sent, kMany);
+    EXPECT_EQ(socket.stats().dropped, 0u);
+  }
+}
+
 TEST_F(UdpQueueTest, DisconnectingGivesUpWhatStillWaitsForThePeer) {
   UdpSocket socket(loop(), keep());
   socket.connect(peer.address());
