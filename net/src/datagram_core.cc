@@ -65,7 +65,8 @@ void DatagramCore::connect(const SocketAddress& peer) {
   UniqueFd socket;
   if (!attached()) socket = open_datagram_socket(peer, options_);
   const int its_fd = attached() ? fd() : socket.get();
-  if (sys::connect(its_fd, peer.native(), peer.native_size()) != 0) {
+  while (sys::connect(its_fd, peer.native(), peer.native_size()) != 0) {
+    if (errno == EINTR) continue;
     throw_system_error(errno, fmt::format("connect {}", peer.to_string()));
   }
   if (socket) open(std::move(socket), peer);
@@ -212,6 +213,7 @@ void DatagramCore::take(int i) {
   datagram_.size_bytes = from.size_bytes;
   if (!with_control()) return deliver(datagram_);
   const DatagramBatch::Origin origin = batch_.origin(i);
+  if (port_ == 0) port_ = address().port();  // the kernel would not say when it was bound
   datagram_.local = origin.local.with_port(port_);
   datagram_.interface = origin.interface;
   if (origin.segment == 0) return deliver(datagram_);

@@ -2,6 +2,8 @@
 
 #include <millrace/connection.h>
 #include <millrace/send_writer.h>
+#include <millrace/unique_fd.h>
+#include <millrace/unix_connection.h>
 
 #include <algorithm>
 #include <chrono>
@@ -9,6 +11,10 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 namespace millrace::test {
 
@@ -87,7 +93,7 @@ EchoHandler::State* EchoHandler::state_of(Connection& c) {
 
 void EchoHandler::on_open(Connection& c) {
   setting_.world.opened(c);
-  const std::uint64_t stream = client_ ? c.local().port() : c.peer().port();
+  const std::uint64_t stream = stream_of(client_ ? c.local() : c.peer());
   Side& side = setting_.new_side(stream, client_);
   side.was_drained = !client_ && setting_.draining;
   auto& state = c.emplace_context<State>(&side, client_ ? setting_.decisions.size_up_to(60'000) : 0,
@@ -113,6 +119,7 @@ bool EchoHandler::send_one(Connection& c, State& state) {
   if (!c.is_open()) return false;
   const std::size_t before = c.queued_bytes() + c.stats().bytes_sent;
   const SendResult result = [&]() -> SendResult {
+    if (setting_.over_unix && setting_.decisions.below(4) == 0) return pass_some(c, side, bytes);
     switch (setting_.decisions.below(6)) {
       case 0:
         return c.send(std::string(bytes));
@@ -142,6 +149,35 @@ bool EchoHandler::send_one(Connection& c, State& state) {
   return static_cast<bool>(result);
 }
 
+// Event descriptors that count how many were passed before them.
+SendResult EchoHandler::pass_some(Connection& c, Side& side, std::string_view bytes) {
+  std::vector<UniqueFd> passed;
+  for (std::uint64_t i = 1 + setting_.decisions.below(4); i > 0; --i) {
+    const auto number = static_cast<unsigned>(side.descriptors_sent + passed.size() + 1);
+    UniqueFd event(::eventfd(number, EFD_NONBLOCK | EFD_CLOEXEC));
+    if (!event) return c.send(bytes);
+    passed.push_back(std::move(event));
+  }
+  const std::size_t n = passed.size();
+  const SendResult result = send_descriptors(c, bytes, std::move(passed));
+  if (passed.size() != (result.accepted() ? 0 : n)) {
+    setting_.world.problem("descriptors were taken, or not, and send_descriptors() says otherwise");
+  }
+  if (result.accepted()) side.descriptors_sent += n;
+  return result;
+}
+
+void EchoHandler::take_passed(Connection& c, Side& side) {
+  for (const UniqueFd& each : take_descriptors(c)) {
+    std::uint64_t number = 0;
+    const ssize_t n = ::read(each.get(), &number, sizeof number);
+    if (n != sizeof number || number != ++side.descriptors_received) {
+      setting_.world.problem("descriptor " + std::to_string(side.descriptors_received) + " is " +
+                             std::to_string(number));
+    }
+  }
+}
+
 void EchoHandler::send_more(Connection& c, State& state) {
   Side& side = *state.side;
   while (side.accepted < state.to_send) {
@@ -163,6 +199,7 @@ void EchoHandler::on_data(Connection& c, ReceiveBuffer& in) {
   if (!state) return;
   Side& side = *state->side;
   setting_.resolve(side, c);
+  take_passed(c, side);
   std::size_t n = in.size();
   // Sometimes some is left for the next time, which comes with more or with the end.
   if (!setting_.ending && setting_.decisions.chance(50)) n = setting_.decisions.below(n + 1);
@@ -194,6 +231,7 @@ void EchoHandler::on_peer_end(Connection& c) {
   if (side.peer_ended) setting_.world.problem("on_peer_end twice");
   side.peer_ended = true;
   setting_.resolve(side, c);
+  take_passed(c, side);
   const ByteView rest = c.unconsumed();
   check_arrived(setting_.world, side, side.stream, rest);
   side.received += rest.size();

@@ -42,6 +42,7 @@ struct EchoSetting {
   ServerOptions options;
   std::vector<std::unique_ptr<Side>> sides;
   std::unique_ptr<SimRelay> relay;
+  bool over_unix = false;
   bool ending = false;    // no more mischief
   bool draining = false;  // the server
   std::uint64_t bytes = 0;
@@ -65,6 +66,8 @@ class EchoHandler final : public ConnectionHandler {
   State* state_of(Connection& c);
   void send_more(Connection& c, State& state);
   bool send_one(Connection& c, State& state);
+  SendResult pass_some(Connection& c, Side& side, std::string_view bytes);
+  void take_passed(Connection& c, Side& side);
   void maybe_pause(Connection& c, State& state);
 
   EchoSetting& setting_;

@@ -32,8 +32,11 @@ constexpr Duration kEchoLatencyMost = 50ms;
 
 class EchoWorkload final : private EchoSetting {
  public:
-  EchoWorkload(Decisions& by, bool relayed)
-      : EchoSetting(by, random_sim_options(by, kEchoLatencyMost)), relayed_(relayed) {}
+  enum class Kind { plain, relayed, over_unix };
+  EchoWorkload(Decisions& by, Kind kind)
+      : EchoSetting(by, random_sim_options(by, kEchoLatencyMost)), relayed_(kind == Kind::relayed) {
+    over_unix = kind == Kind::over_unix;
+  }
 
   Report run();
 
@@ -90,6 +93,11 @@ ServerOptions EchoWorkload::server_options() {
     timeouts.first_byte = std::chrono::milliseconds(100 + decisions.below(5'000));
     timeouts.message = std::chrono::milliseconds(100 + decisions.below(5'000));
   }
+  if (over_unix && decisions.below(4) != 0) {
+    limits.receive_descriptors = 1 + decisions.size_up_to(1'000);
+    limits.send_descriptors = 1 + decisions.size_up_to(1'000);
+  }
+  if (over_unix) return made;
   made.listen.socket.user_timeout = 20s;
   made.listen.socket.keepalive_idle = 20s;
   return made;
@@ -98,9 +106,13 @@ ServerOptions EchoWorkload::server_options() {
 ClientOptions EchoWorkload::client_options() {
   ClientOptions made;
   made.connection = options.connection;
-  made.socket.user_timeout = 20s;
-  made.socket.keepalive_idle = 20s;
   made.connect_timeout = 5s;
+  if (over_unix) {
+    made.local = SocketAddress::unix_abstract({});
+  } else {
+    made.socket.user_timeout = 20s;
+    made.socket.keepalive_idle = 20s;
+  }
   made.reconnect.enabled = decisions.below(2) == 0;
   made.reconnect.max_attempts = 20;
   return made;
@@ -140,13 +152,15 @@ void EchoWorkload::start_client() {
 }
 
 void EchoWorkload::start_bare() {
-  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  UniqueFd fd(::socket(over_unix ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
   if (!fd) return;
+  const SocketAddress any = SocketAddress::unix_abstract({});
+  if (over_unix) ::bind(fd.get(), any.native(), any.native_size());
   ::connect(fd.get(), front_.native(), front_.native_size());
-  sockaddr_in own{};
+  sockaddr_storage own{};
   socklen_t size = sizeof own;
   ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&own), &size);
-  bare_.push_back({std::move(fd), ntohs(own.sin_port)});
+  bare_.push_back({std::move(fd), stream_of(SocketAddress::from_native(&own, size))});
 }
 
 void EchoWorkload::act_bare() {
@@ -251,10 +265,17 @@ void EchoWorkload::check_deliveries() {
     const Side* other = other_side(*side);
     if (!other) continue;
     if (other->received > side->accepted) world.problem("more has arrived than was sent");
+    if (other->descriptors_received > side->descriptors_sent) {
+      world.problem("more descriptors have arrived than were sent");
+    }
     const bool heard_out = other->orderly() && other->peer_ended && !other->did_abort;
     if (side->orderly() && heard_out && side->lost == 0 && other->received != side->accepted) {
       world.problem("stream " + std::to_string(side->stream) + ": " +
                     std::to_string(side->accepted - other->received) + " bytes did not arrive");
+    }
+    if (side->orderly() && heard_out && options.connection.limits.receive_descriptors > 0 &&
+        other->descriptors_received != side->descriptors_sent) {
+      world.problem("stream " + std::to_string(side->stream) + ": descriptors did not arrive");
     }
   }
 }
@@ -268,7 +289,7 @@ Report EchoWorkload::run() {
   world.kernel().faults() = kFaults[decisions.below(kFaults.size())];
   const std::size_t own_descriptors = world.kernel().open_descriptors();
   options = server_options();
-  address_ = SocketAddress::loopback(0);
+  address_ = over_unix ? SocketAddress::unix_abstract({}) : SocketAddress::loopback(0);
   start_server();
   start_relay();
   for (std::uint64_t i = 1 + decisions.below(6); i > 0; --i) start_client();
@@ -286,12 +307,17 @@ Report EchoWorkload::run() {
 }  // namespace
 
 Report run_echo_workload(Decisions& decisions) {
-  EchoWorkload workload(decisions, false);
+  EchoWorkload workload(decisions, EchoWorkload::Kind::plain);
   return workload.run();
 }
 
 Report run_relay_workload(Decisions& decisions) {
-  EchoWorkload workload(decisions, true);
+  EchoWorkload workload(decisions, EchoWorkload::Kind::relayed);
+  return workload.run();
+}
+
+Report run_unix_echo_workload(Decisions& decisions) {
+  EchoWorkload workload(decisions, EchoWorkload::Kind::over_unix);
   return workload.run();
 }
 

@@ -28,5 +28,8 @@ Report run_echo_workload(Decisions& decisions);
 // The same with a relay in between (pipe()): who connects to it and who is connected by it must see
 // of each other what they would see without it.
 Report run_relay_workload(Decisions& decisions);
+// The same over Unix sockets, with descriptors among the bytes: they arrive in their order, or are
+// closed.
+Report run_unix_echo_workload(Decisions& decisions);
 
 }  // namespace millrace::test

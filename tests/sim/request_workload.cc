@@ -5,6 +5,7 @@
 #include <millrace/framed_server.h>
 #include <millrace/timer.h>
 
+#include "connection_core.h"
 #include "stream_model.h"
 #include "support/sim/sim_world.h"
 #include "workload_setup.h"
@@ -68,6 +69,12 @@ struct Life {
     side.accepted = c.stats().bytes_sent + c.queued_bytes();
     check_end(world, side, c, why, options);
   }
+  // A Unix socket has no reset: who is cut off sees an end.
+  void bad_frame(FramedConnection& c, const FrameError& error) {
+    const bool may_be_cut = ConnectionCore::of(c.connection()).over_unix();
+    if (may_be_cut && error.code == error::frame_truncated) return;
+    world.problem("a stream of frames that makes no sense");
+  }
 };
 
 class Answering final : public FramedHandler {
@@ -98,8 +105,8 @@ class Answering final : public FramedHandler {
     side(c.connection()).peer_ended = true;
     c->close();
   }
-  void on_bad_frame(FramedConnection&, const FrameError&) override {
-    life_.world.problem("a stream of frames that makes no sense");
+  void on_bad_frame(FramedConnection& c, const FrameError& error) override {
+    life_.bad_frame(c, error);
   }
   void on_close(Connection& c, std::error_code why) override { life_.close(c, why); }
 
@@ -115,15 +122,18 @@ class Answering final : public FramedHandler {
     waiting_.push_back(timer);
   }
   void act(Connection& c) {
+    // Who is at the other end of a Unix socket does not vanish.
+    const bool over_unix = ConnectionCore::of(c).over_unix();
     switch (life_.world.decisions().below(4)) {
       case 0:
         side(c).did_abort = true;
         return c.abort();
+      case 2:
+        if (!over_unix) return life_.world.kernel().vanish(c.native_handle());
+        [[fallthrough]];
       case 1:
         side(c).did_close = true;
         return c.close();
-      case 2:
-        return life_.world.kernel().vanish(c.native_handle());
       default:
         side(c).did_throw = true;
         throw std::runtime_error("an answer that throws");
@@ -181,8 +191,8 @@ class Asking final : public FramedHandler {
     c->context<Side>()->peer_ended = true;
     c->close();
   }
-  void on_bad_frame(FramedConnection&, const FrameError&) override {
-    life_.world.problem("replies that make no sense");
+  void on_bad_frame(FramedConnection& c, const FrameError& error) override {
+    life_.bad_frame(c, error);
   }
   void on_close(Connection& c, std::error_code why) override {
     impatience_.cancel();
@@ -230,10 +240,11 @@ class Asking final : public FramedHandler {
 
 class RequestWorkload {
  public:
-  explicit RequestWorkload(Decisions& by)
+  RequestWorkload(Decisions& by, const SocketAddress& address)
       : decisions_(by),
         world_(by, random_sim_options(by, kRequestsLatencyMost)),
-        in_order_(by.below(2) == 0) {}
+        in_order_(by.below(2) == 0),
+        address_(address) {}
 
   Report run();
 
@@ -249,7 +260,7 @@ class RequestWorkload {
   SimWorld world_;
   const bool in_order_;
   ServerOptions server_options_;
-  SocketAddress address_ = SocketAddress::loopback(0);
+  SocketAddress address_;
   std::unique_ptr<Answering> answering_;
   std::unique_ptr<FramedServer> server_;
   std::vector<std::unique_ptr<Asking>> asking_;
@@ -273,7 +284,7 @@ void RequestWorkload::start_clients() {
   options.reconnect.enabled = true;
   options.reconnect.longest_delay = 2s;
   options.connect_timeout = 3s;
-  options.socket.user_timeout = 15s;
+  if (address_.path().empty()) options.socket.user_timeout = 15s;
   options.connection = server_options_.connection;
   const std::uint64_t clients = 1 + decisions_.below(6);
   for (std::uint64_t i = 0; i < clients; ++i) {
@@ -334,7 +345,7 @@ Report RequestWorkload::run() {
   world_.kernel().faults() = kFaults[decisions_.below(kFaults.size())];
   server_options_.connection.limits.high_watermark_bytes = 1 + decisions_.size_up_to(100'000);
   server_options_.connection.timeouts.idle = 30s;
-  server_options_.listen.socket.user_timeout = 15s;
+  if (address_.path().empty()) server_options_.listen.socket.user_timeout = 15s;
   answering_ = std::make_unique<Answering>(world_, server_options_.connection, in_order_);
   start_server();
   start_clients();
@@ -365,7 +376,13 @@ Report RequestWorkload::run() {
 }  // namespace
 
 Report run_request_workload(Decisions& decisions) {
-  RequestWorkload workload(decisions);
+  RequestWorkload workload(decisions, SocketAddress::loopback(0));
+  return workload.run();
+}
+
+// A path: whoever comes back to it finds what the one before has left.
+Report run_unix_request_workload(Decisions& decisions) {
+  RequestWorkload workload(decisions, SocketAddress::unix_path("/sim/request"));
   return workload.run();
 }
 

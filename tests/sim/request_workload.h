@@ -10,5 +10,7 @@
 namespace millrace::test {
 
 Report run_request_workload(Decisions& decisions);
+// The same over Unix sockets.
+Report run_unix_request_workload(Decisions& decisions);
 
 }  // namespace millrace::test

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
+#include <string>
 
 namespace millrace::test {
 namespace {
@@ -48,6 +50,9 @@ bool is_reason(const Side& side, std::error_code why, const ConnectionOptions& o
     return options.timeouts.first_byte.count() > 0 && side.received == 0;
   }
   if (why == error::message_timeout) return options.timeouts.message.count() > 0;
+  if (why == error::frame_truncated) return side.over_unix;  // which knows no reset
+  if (why == error::descriptors_lost) return side.lost_descriptors;
+  if (why == error::too_many_descriptors) return options.limits.receive_descriptors > 0;
   if (why == error::send_queue_overflow) {
     return options.limits.overflow == Overflow::close && side.refused;
   }
@@ -60,6 +65,12 @@ std::string_view pattern(std::uint64_t stream, std::uint64_t position, std::size
   static const auto kTable = make_pattern();
   const std::size_t begin = (stream * 7919 + position) % kPatternBytes;
   return {kTable.data() + begin, std::min(n, kPatternBytes)};
+}
+
+std::uint64_t stream_of(const SocketAddress& client) {
+  if (client.family() != SocketAddress::Family::unix_domain) return client.port();
+  const std::string name(client.abstract_name());
+  return 1 + std::strtoull(name.c_str(), nullptr, 16);
 }
 
 std::string_view next_bytes(const Side& side, std::size_t n) {
@@ -86,6 +97,8 @@ void check_end(SimWorld& world, Side& side, Connection& c, std::error_code why,
   if (side.closed) problem("on_close twice");
   side.closed = true;
   side.why = why;
+  side.over_unix = ConnectionCore::of(c).over_unix();
+  side.lost_descriptors = world.kernel().descriptors_refused() > 0;
   side.kernel_errors = world.kernel().errors_of(ConnectionCore::of(c).fd());
   const ConnectionStats stats = c.stats();
   side.taken_by_kernel = stats.bytes_sent;

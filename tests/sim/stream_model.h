@@ -6,6 +6,7 @@
 #include <millrace/bytes.h>
 #include <millrace/connection.h>
 #include <millrace/connection_options.h>
+#include <millrace/socket_address.h>
 
 #include "support/sim/sim_world.h"
 
@@ -36,6 +37,10 @@ struct Side {
   bool cut_off = false;  // something that was to be sent was not taken
   bool peer_ended = false;
   bool refused = false;  // a send() was told to stop
+  std::uint64_t descriptors_sent = 0;
+  std::uint64_t descriptors_received = 0;
+  bool over_unix = false;
+  bool lost_descriptors = false;  // this kernel had no number for one
   // What was done to it by its owner:
   bool did_close = false;
   bool did_end = false;
@@ -47,6 +52,9 @@ struct Side {
   bool orderly() const { return closed && !why; }
 };
 
+// The number of the stream between this client and a server: its port, or the name that the kernel
+// chose for a Unix socket.
+std::uint64_t stream_of(const SocketAddress& client);
 // The next `n` bytes that this side has to send, at most what pattern() gives at once.
 std::string_view next_bytes(const Side& side, std::size_t n);
 // Checks what has arrived; the first that is wrong is a problem of the world.

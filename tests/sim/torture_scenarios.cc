@@ -8,8 +8,10 @@
 #include <millrace/server.h>
 #include <millrace/timer.h>
 
+#include "datagram_scenario.h"
 #include "support/in_kernel.h"
 #include "torture.h"
+#include "unix_scenario.h"
 
 #include <algorithm>
 #include <array>
@@ -578,6 +580,8 @@ constexpr std::array kScenarios{
     ScenarioKind{"Timers", make<TimerScenario>},
     ScenarioKind{"Framed", make<FramedScenario>},
     ScenarioKind{"LargeFrame", make<LargeFrameScenario>},
+    ScenarioKind{"Datagrams", make_datagram_scenario},
+    ScenarioKind{"Unix", make_unix_scenario},
 };
 
 }  // namespace

@@ -5,9 +5,12 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace millrace::test {
@@ -62,6 +65,8 @@ TEST_P(UnixConformanceTest, AFullQueueBlocksUntilThePeerReads) {
   set_buffers(pair.client, 4096);
   const std::size_t taken = fill(pair.client);
   EXPECT_GT(taken, 0u);
+  EXPECT_EQ(events(pair.client), 0u);
+  EXPECT_GT(queued(pair.client, SIOCOUTQ), 0);
   std::size_t got = 0;
   while (got < taken) {
     const std::string part = receive(pair.server, 4096);
@@ -70,6 +75,7 @@ TEST_P(UnixConformanceTest, AFullQueueBlocksUntilThePeerReads) {
   }
   EXPECT_EQ(got, taken);
   EXPECT_TRUE(has(pair.client, EPOLLOUT));
+  EXPECT_EQ(queued(pair.client, SIOCOUTQ), 0);
 }
 
 // Names.
@@ -90,6 +96,65 @@ TEST_P(UnixConformanceTest, APathIsTakenUntilItsFileIsRemovedNotUntilItsSocketIs
   first.reset();
   EXPECT_EQ(bind_at(local(), at).error, EADDRINUSE);
   EXPECT_EQ(said(connect_at(local(), at)).error, ECONNREFUSED) << "nobody listens";
+}
+
+TEST_P(UnixConformanceTest, TheFileOfASocketCanBeLookedAtAndRemoved) {
+  const Name at = named(path());
+  UniqueFd first = listen_at(at);
+  struct stat found {};
+  ASSERT_EQ(::lstat(path().c_str(), &found), 0);
+  EXPECT_TRUE(S_ISSOCK(found.st_mode));
+  EXPECT_EQ(found.st_uid, ::geteuid());
+  EXPECT_EQ(said(::open(path().c_str(), O_RDWR | O_CLOEXEC)).error, ENXIO);
+  const UniqueFd file(::open(path().c_str(), O_PATH | O_CLOEXEC));
+  struct stat same {};
+  ASSERT_EQ(::fstat(file.get(), &same), 0);
+  EXPECT_EQ(same.st_ino, found.st_ino);
+  const std::string by_descriptor = "/proc/self/fd/" + std::to_string(file.get());
+  EXPECT_EQ(::chmod(by_descriptor.c_str(), 0600), 0);
+  ASSERT_EQ(::lstat(path().c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 0777u, 0600u);
+
+  ASSERT_EQ(::unlink(path().c_str()), 0);
+  EXPECT_EQ(said(::unlink(path().c_str())).error, ENOENT);
+  EXPECT_EQ(said(::lstat(path().c_str(), &found)).error, ENOENT);
+  EXPECT_EQ(said(connect_at(local(), at)).error, ENOENT) << "though it still listens";
+  const UniqueFd second = listen_at(at);
+  ASSERT_EQ(::lstat(path().c_str(), &found), 0);
+  EXPECT_NE(found.st_ino, same.st_ino);
+  first.reset();
+  EXPECT_EQ(connect_at(local(), at), 0);
+}
+
+TEST_P(UnixConformanceTest, ASocketSaysBeforeItIsBoundWhichModeItsFileHas) {
+  const UniqueFd bound = local();
+  ASSERT_EQ(::fchmod(bound.get(), 0700), 0);
+  ASSERT_EQ(bind_at(bound, named(path())).error, 0);
+  struct stat found {};
+  ASSERT_EQ(::lstat(path().c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 0777u, 0700u);
+}
+
+TEST_P(UnixConformanceTest, AFileIsLockedOnceUntilItIsClosed) {
+  const auto open = [&] { return UniqueFd(::open(path().c_str(), O_RDWR | O_CREAT, 0600)); };
+  UniqueFd first = open();
+  const UniqueFd second = open();
+  EXPECT_EQ(::flock(first.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_EQ(said(::flock(second.get(), LOCK_EX | LOCK_NB)).error, EWOULDBLOCK);
+  first.reset();
+  EXPECT_EQ(::flock(second.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_EQ(bind_at(local(), named(path())).error, EADDRINUSE) << "no socket, but in the way";
+  EXPECT_EQ(said(connect_at(local(), named(path()))).error, ECONNREFUSED);
+}
+
+TEST_P(UnixConformanceTest, ADuplicateIsTheSameSocket) {
+  Pair pair = unix_pair();
+  UniqueFd copy(::fcntl(pair.client.get(), F_DUPFD_CLOEXEC, 0));
+  pair.client.reset();
+  EXPECT_FALSE(is_last(pair.server));
+  EXPECT_SAYS(send(copy, "x"), 1, 0);
+  copy.reset();
+  EXPECT_TRUE(is_last(pair.server));
 }
 
 TEST_P(UnixConformanceTest, WhatIsNotThereIsToldFromWhatDoesNotListen) {
@@ -350,6 +415,25 @@ TEST_P(UnixConformanceTest, AWatchedFileThatIsUnderWayIsWatchedStill) {
   EXPECT_EQ(::epoll_wait(epoll.get(), &found, 1, 0), 1) << "of a descriptor that is closed";
   EXPECT_EQ(receive(pair.server), "x");
   EXPECT_EQ(::epoll_wait(epoll.get(), &found, 1, 0), 0);
+}
+
+TEST_P(UnixConformanceTest, AStreamCannotBeDisconnectedNorReset) {
+  Pair pair = unix_pair();
+  const sockaddr nowhere{AF_UNSPEC, {}};
+  EXPECT_EQ(said(::connect(pair.client.get(), &nowhere, sizeof nowhere)).error, EINVAL);
+  EXPECT_SAYS(send(pair.client, "last"), 4, 0);
+  reset_on_close(pair.client);
+  pair.client.reset();
+  EXPECT_EQ(receive(pair.server), "last");
+  EXPECT_EQ(receive(pair.server), "");
+}
+
+TEST_P(UnixConformanceTest, WhoReadsNoMoreEndsThePeersSending) {
+  const Pair pair = unix_pair();
+  ASSERT_EQ(::shutdown(pair.client.get(), SHUT_RD), 0);
+  EXPECT_SAYS(send(pair.server, "x"), -1, EPIPE);
+  EXPECT_SAYS(send(pair.client, "x"), 1, 0);
+  EXPECT_EQ(receive(pair.server), "x");
 }
 
 TEST_P(UnixConformanceTest, AConnectedSocketTakesNoAddress) {

@@ -35,7 +35,8 @@ void listen_despite_faults(Server& server, SocketAddress& address) {
       continue;  // out of memory or descriptors: told, and nothing is lost
     }
   }
-  if (address.port() == 0) address = server.address();
+  const bool chosen = address.port() != 0 || !address.path().empty();
+  if (!chosen) address = server.address();
 }
 
 }  // namespace millrace::test

@@ -16,8 +16,8 @@ namespace millrace::test {
 // Buffers from the smallest that a socket can have; a segment takes 1 us, or up to `latency_most`.
 SimOptions random_sim_options(Decisions& by, Duration latency_most);
 
-// Tries until it listens. Port 0 of `address` becomes the port that it was given, so that another
-// server can come back to it.
+// Tries until it listens. Port 0 of `address` becomes the port that it was given, and an empty name
+// of a Unix socket the name, so that another server can come back to it.
 void listen_despite_faults(Server& server, SocketAddress& address);
 
 }  // namespace millrace::test

@@ -2,6 +2,7 @@
 // the command that repeats it.
 #include <millrace/log.h>
 
+#include "datagram_workload.h"
 #include "echo_workload.h"
 #include "request_workload.h"
 
@@ -69,6 +70,22 @@ TEST_P(WorkloadTest, ARelayLosesAndAddsNothing) {
 
 TEST_P(WorkloadTest, EveryRequestIsAnsweredInTheEnd) {
   run_seeds(GetParam() * 1'000'000 + 1, kSeedsPerPart, run_request_workload);
+}
+
+TEST_P(WorkloadTest, EchoOverUnixSocketsKeepsItsPromisesAndPassesDescriptorsInOrder) {
+  run_seeds(GetParam() * 1'000'000 + 1, kSeedsPerPart / 5, run_unix_echo_workload);
+}
+
+TEST_P(WorkloadTest, EveryRequestOverUnixSocketsIsAnsweredInTheEnd) {
+  run_seeds(GetParam() * 1'000'000 + 1, kSeedsPerPart / 10, run_unix_request_workload);
+}
+
+TEST_P(WorkloadTest, EveryDatagramIsAccountedFor) {
+  run_seeds(GetParam() * 1'000'000 + 1, kSeedsPerPart / 5, run_datagram_workload);
+}
+
+TEST_P(WorkloadTest, EveryUnixDatagramIsAccountedForAndNoneOvertakesAnother) {
+  run_seeds(GetParam() * 1'000'000 + 1, kSeedsPerPart / 5, run_unix_datagram_workload);
 }
 
 // A fuzzer has few bytes, and wants many runs.

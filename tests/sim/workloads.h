@@ -8,6 +8,7 @@
 //   }
 #pragma once
 
+#include "sim/datagram_workload.h"
 #include "sim/echo_workload.h"
 #include "sim/request_workload.h"
 
@@ -25,6 +26,10 @@ inline constexpr std::array kWorkloads{
     Workload{"echo", run_echo_workload},
     Workload{"relay", run_relay_workload},
     Workload{"request", run_request_workload},
+    Workload{"datagram", run_datagram_workload},
+    Workload{"unix-datagram", run_unix_datagram_workload},
+    Workload{"unix-echo", run_unix_echo_workload},
+    Workload{"unix-request", run_unix_request_workload},
 };
 
 }  // namespace millrace::test

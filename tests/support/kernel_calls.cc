@@ -10,10 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -74,12 +76,20 @@ int __real_epoll_ctl(int, int, int, epoll_event*);
 int __real_epoll_pwait2(int, epoll_event*, int, const timespec*, const sigset_t*);
 int __real_epoll_wait(int, epoll_event*, int, int);
 int __real_eventfd(unsigned, int);
+int __real_chmod(const char*, mode_t);
+int __real_fchmod(int, mode_t);
+int __real_fchownat(int, const char*, uid_t, gid_t, int);
+int __real_fcntl(int, int, ...);
+int __real_flock(int, int);
+int __real_fstat(int, struct stat*);
 int __real_getpeername(int, sockaddr*, socklen_t*);
 ssize_t __real_getrandom(void*, size_t, unsigned);
 int __real_getsockname(int, sockaddr*, socklen_t*);
 int __real_getsockopt(int, int, int, void*, socklen_t*);
 int __real_ioctl(int, unsigned long, ...);
 int __real_listen(int, int);
+int __real_lstat(const char*, struct stat*);
+int __real_open(const char*, int, ...);
 ssize_t __real_read(int, void*, size_t);
 ssize_t __real_recv(int, void*, size_t, int);
 int __real_recvmmsg(int, mmsghdr*, unsigned, int, timespec*);
@@ -93,6 +103,7 @@ int __real_shutdown(int, int);
 int __real_socket(int, int, int);
 int __real_timerfd_create(int, int);
 int __real_timerfd_settime(int, int, const itimerspec*, itimerspec*);
+int __real_unlink(const char*);
 ssize_t __real_write(int, const void*, size_t);
 
 int __wrap_accept4(int fd, sockaddr* from, socklen_t* size, int flags) {
@@ -372,5 +383,70 @@ ssize_t __wrap_write(int fd, const void* from, size_t n) {
         SimKernel::owns(fd), [&](SimKernel& k) { return k.write(fd, from, n); },
         [&] { return __real_write(fd, from, n); });
   });
+}
+
+// Of files. No script knows them.
+
+int __wrap_chmod(const char* path, mode_t mode) {
+  return dispatch(
+      SimKernel::owns(path), [&](SimKernel& k) { return k.chmod(path, mode); },
+      [&] { return __real_chmod(path, mode); });
+}
+
+int __wrap_fchmod(int fd, mode_t mode) {
+  return dispatch(
+      SimKernel::owns(fd), [&](SimKernel& k) { return k.fchmod(fd, mode); },
+      [&] { return __real_fchmod(fd, mode); });
+}
+
+int __wrap_fchownat(int fd, const char* path, uid_t owner, gid_t group, int flags) {
+  return dispatch(
+      SimKernel::owns(fd), [&](SimKernel& k) { return k.fchownat(fd, owner, group); },
+      [&] { return __real_fchownat(fd, path, owner, group, flags); });
+}
+
+int __wrap_fcntl(int fd, int command, ...) {
+  va_list arguments;
+  va_start(arguments, command);
+  void* value = va_arg(arguments, void*);
+  va_end(arguments);
+  return dispatch(
+      SimKernel::owns(fd), [&](SimKernel& k) { return k.fcntl(fd, command); },
+      [&] { return __real_fcntl(fd, command, value); });
+}
+
+int __wrap_flock(int fd, int operation) {
+  return dispatch(
+      SimKernel::owns(fd), [&](SimKernel& k) { return k.flock(fd, operation); },
+      [&] { return __real_flock(fd, operation); });
+}
+
+int __wrap_fstat(int fd, struct stat* to) {
+  return dispatch(
+      SimKernel::owns(fd), [&](SimKernel& k) { return k.fstat(fd, to); },
+      [&] { return __real_fstat(fd, to); });
+}
+
+int __wrap_lstat(const char* path, struct stat* to) {
+  return dispatch(
+      SimKernel::owns(path), [&](SimKernel& k) { return k.lstat(path, to); },
+      [&] { return __real_lstat(path, to); });
+}
+
+int __wrap_open(const char* path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const bool makes = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+  const mode_t mode = makes ? va_arg(arguments, mode_t) : 0u;
+  va_end(arguments);
+  return dispatch(
+      SimKernel::owns(path), [&](SimKernel& k) { return k.open(path, flags, mode); },
+      [&] { return __real_open(path, flags, mode); });
+}
+
+int __wrap_unlink(const char* path) {
+  return dispatch(
+      SimKernel::owns(path), [&](SimKernel& k) { return k.unlink(path); },
+      [&] { return __real_unlink(path); });
 }
 }

@@ -50,6 +50,7 @@ void SimDatagram::leave_peer() {
 void SimDatagram::drop_queue() {
   queued_cost_ = 0;
   for (const Packet& each : std::exchange(queue_, {})) {
+    kernel().datagrams().discarded += static_cast<std::uint64_t>(each.parts);
     const auto sender = each.sender.lock();
     if (is_unix() && sender) static_cast<SimDatagram&>(*sender).release(each.cost);
   }

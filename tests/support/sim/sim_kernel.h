@@ -31,11 +31,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 
 namespace millrace::test {
@@ -45,7 +47,7 @@ class SimSocket;
 struct SimPassed;
 struct SimResult;
 
-// What became of all UDP datagrams: sent - lost + duplicated + copies is what was delivered,
+// What became of all datagrams: sent - lost + duplicated + copies is what was delivered,
 // overflowed, unclaimed or is under way.
 struct SimDatagramCounts {
   std::uint64_t sent = 0;
@@ -55,6 +57,7 @@ struct SimDatagramCounts {
   std::uint64_t overflowed = 0;  // the receive buffer was full
   std::uint64_t unclaimed = 0;   // nobody was there
   std::uint64_t delivered = 0;   // to a receive queue
+  std::uint64_t discarded = 0;   // of these, when their socket was closed or disconnected
 };
 
 struct SimOptions {
@@ -84,6 +87,9 @@ class SimKernel {
   // Descriptors of it have numbers that the real kernel does not give out.
   static constexpr int kFirstDescriptor = 1'000'000;
   static bool owns(int fd) noexcept { return active() && fd >= kFirstDescriptor; }
+  // Its only directory; names in it are its own, and /proc/self/fd/ of its descriptors.
+  static constexpr std::string_view kDirectory = "/sim/";
+  static bool owns(const char* path) noexcept;
 
   // Time, and what is under way.
   TimePoint now() const { return now_; }
@@ -107,6 +113,8 @@ class SimKernel {
   // Connecting to this port gets no answer.
   void black_hole(std::uint16_t port);
   SimDatagramCounts& datagrams() { return datagrams_; }
+  // Passed ones (SCM_RIGHTS) for which the receiver had no number left.
+  std::uint64_t descriptors_refused() const { return descriptors_refused_; }
   // Each error that calls on this socket have returned, EAGAIN, EINTR and EINPROGRESS excepted.
   const std::vector<int>& errors_of(int fd) const;
   std::uint64_t calls() const { return calls_; }
@@ -147,6 +155,17 @@ class SimKernel {
   int getsockname(int fd, sockaddr* to, socklen_t* n);
   int getpeername(int fd, sockaddr* to, socklen_t* n);
   int ioctl(int fd, unsigned long request, int* value);
+
+  // Of files in kDirectory.
+  int open(const char* path, int flags, mode_t mode);
+  int unlink(const char* path);
+  int lstat(const char* path, struct stat* to);
+  int fstat(int fd, struct stat* to);
+  int fchmod(int fd, mode_t mode);
+  int chmod(const char* path, mode_t mode);
+  int fchownat(int fd, uid_t owner, gid_t group);  // AT_EMPTY_PATH
+  int flock(int fd, int operation);
+  int fcntl(int fd, int command);
 
   // For its files.
   SimNetwork& network() { return *network_; }
@@ -200,6 +219,7 @@ class SimKernel {
   bool traced_;
   SimDatagramCounts datagrams_;
   std::uint64_t messages_ = 0;
+  std::uint64_t descriptors_refused_ = 0;
   std::vector<SimHandle> files_;  // by descriptor - kFirstDescriptor
   std::unique_ptr<SimNetwork> network_;
   SimKernel* outer_;

@@ -132,9 +132,12 @@ int SimKernel::receive_fault(const SimSocket& socket) {
 }
 
 int SimKernel::install_passed(const SimPassed& passed) {
-  if (decisions_.chance(options_.faults.no_descriptor)) return -1;
-  if (!passed.file) return ::fcntl(passed.real->get(), F_DUPFD_CLOEXEC, 0);
-  return room_for_descriptor() ? install(passed.file) : -1;
+  const bool none = !room_for_descriptor() || decisions_.chance(options_.faults.no_descriptor);
+  if (none) {
+    ++descriptors_refused_;
+    return -1;
+  }
+  return passed.file ? install(passed.file) : ::fcntl(passed.real->get(), F_DUPFD_CLOEXEC, 0);
 }
 
 std::optional<SimPassed> SimKernel::pass(int fd) const {

@@ -5,14 +5,19 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <unistd.h>
 
 namespace millrace::test {
 namespace {
 
-// The only directory there is.
-constexpr std::string_view kDirectory = "/sim/";
+constexpr mode_t kUmask = 022;
 
 bool in_directory(const std::string& path) {
+  constexpr std::string_view kDirectory = SimKernel::kDirectory;
   return path.starts_with(kDirectory) && path.find('/', kDirectory.size()) == std::string::npos;
 }
 
@@ -64,9 +69,9 @@ int SimNetwork::bind(SimSocket& socket, SimAddress& address) {
 int SimNetwork::bind_name(SimSocket& socket, SimAddress& address) {
   if (address.is_path()) {
     const std::string path = address.name();
-    if (files_.count(path) > 0) return EADDRINUSE;
+    if (nodes_.count(path) > 0) return EADDRINUSE;
     if (!in_directory(path)) return ENOENT;
-    files_[path] = {&socket};
+    make_node(path, S_IFSOCK | (socket.file_mode() & ~kUmask))->socket = &socket;
     return 0;
   }
   if (!address.name().empty()) {
@@ -84,9 +89,20 @@ int SimNetwork::bind_name(SimSocket& socket, SimAddress& address) {
 
 void SimNetwork::unbind(SimSocket& socket) {
   std::erase(bound_, &socket);
-  for (auto& [path, file] : files_) {
-    if (file.socket == &socket) file.socket = nullptr;
+  for (auto& [path, node] : nodes_) {
+    if (node->socket == &socket) node->socket = nullptr;
   }
+}
+
+std::shared_ptr<SimNode> SimNetwork::node(const std::string& path) const {
+  const auto found = nodes_.find(path);
+  return found == nodes_.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<SimNode> SimNetwork::make_node(const std::string& path, mode_t mode) {
+  auto made = std::make_shared<SimNode>(SimNode{++node_number_, mode, ::geteuid(), ::getegid()});
+  nodes_[path] = made;
+  return made;
 }
 
 std::uint16_t SimNetwork::free_port() {
@@ -107,10 +123,10 @@ SimSocket* SimNetwork::listener(const SimAddress& address) const {
 SimSocket* SimNetwork::named(const SimAddress& address, int type, int* error) const {
   *error = ECONNREFUSED;
   if (address.is_path()) {
-    const auto file = files_.find(address.name());
-    if (file == files_.end()) *error = ENOENT;
-    if (file == files_.end() || !file->second.socket) return nullptr;
-    if (file->second.socket->type() == type) return file->second.socket;
+    const auto file = node(address.name());
+    if (!file) *error = ENOENT;
+    if (!file || !file->socket) return nullptr;
+    if (file->socket->type() == type) return file->socket;
     *error = EPROTOTYPE;
     return nullptr;
   }

@@ -54,6 +54,8 @@ class SimSocket : public SimFile, public std::enable_shared_from_this<SimSocket>
   int option(int level, int name) const;
   const SimAddress& local() const { return local_; }
   const SimAddress& remote() const { return remote_; }
+  mode_t file_mode() const { return file_mode_; }
+  void set_file_mode(mode_t mode) { file_mode_ = mode & 0777u; }
   std::vector<int>& errors_seen() { return errors_seen_; }
 
  protected:
@@ -73,6 +75,7 @@ class SimSocket : public SimFile, public std::enable_shared_from_this<SimSocket>
 
  private:
   std::vector<int> errors_seen_;
+  mode_t file_mode_ = 0777;  // of the file that binding makes, less the umask
 };
 
 }  // namespace millrace::test

@@ -174,6 +174,7 @@ std::shared_ptr<SimStream> SimStream::accept() {
 }
 
 int SimStream::disconnect() {
+  if (is_unix()) return EINVAL;
   if (state_ == State::connected) send_reset();
   unsent_.clear();
   received_.clear();
@@ -279,6 +280,7 @@ int SimStream::queue_size(unsigned long request, int* value) const {
 }
 
 void SimStream::vanish() {
+  if (is_unix()) return;  // there is no network in between
   vanished_ = true;
   if (!peer_) return;
   peer_->vanished_ = true;

@@ -80,7 +80,11 @@ class SimStream final : public SimSocket {
   void become_connected();
 
   std::size_t window() const;
-  std::size_t unacknowledged() const { return in_flight_out_ + unsent_.size(); }
+  // Of a Unix socket: what the peer has not read.
+  std::size_t unacknowledged() const {
+    if (is_unix()) return peer_ ? peer_->received_.size() : 0;
+    return in_flight_out_ + unsent_.size();
+  }
   void transmit();
   // To the other end, after everything that is under way there.
   void deliver(std::function<void(SimStream&)> arrival);

@@ -23,17 +23,14 @@ std::uint32_t SimStream::poll() const {
   if (state_ == State::connecting) return mask;
   if (!received_.empty()) mask |= EPOLLIN | EPOLLRDNORM;
   const std::size_t used = unacknowledged();
-  const bool has_room = used < send_buffer_ && send_buffer_ - used >= used / 2;
+  const bool has_room =
+      is_unix() ? used * 4 <= send_buffer_ : used < send_buffer_ && send_buffer_ - used >= used / 2;
   if (no_more_output_ || has_room) mask |= EPOLLOUT | EPOLLWRNORM;
   return mask;
 }
 
 std::size_t SimStream::room() const {
-  if (is_unix()) {
-    if (!peer_) return 0;
-    const std::size_t used = peer_->received_.size();
-    return used < send_buffer_ ? send_buffer_ - used : 0;
-  }
+  if (is_unix() && !peer_) return 0;
   const std::size_t used = unacknowledged();
   return used < send_buffer_ ? send_buffer_ - used : 0;
 }
@@ -127,7 +124,13 @@ SimResult SimStream::receive(void* to, std::size_t n, bool peek) {
 
 int SimStream::shutdown(int how) {
   if (state_ != State::connected) return ENOTCONN;
-  if (how == SHUT_RD || how == SHUT_RDWR) no_more_input_ = true;
+  if (how == SHUT_RD || how == SHUT_RDWR) {
+    no_more_input_ = true;
+    if (is_unix() && peer_) {
+      peer_->no_more_output_ = true;
+      peer_->touch();
+    }
+  }
   if (how == SHUT_WR || how == SHUT_RDWR) {
     no_more_output_ = true;
     if (!is_unix()) {
