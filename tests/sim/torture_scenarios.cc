@@ -18,6 +18,7 @@
 #include <chrono>
 #include <iterator>
 #include <optional>
+#include <span>
 #include <utility>
 
 namespace millrace::test {
@@ -76,6 +77,7 @@ class EchoClient final : public ConnectionHandler {
              const ClientOptions& options)
       : watch_(watch), name_(name), to_send_(to_send), end_(end), client_(loop, *this, options) {}
   void connect() { client_.connect(kAddress); }
+  void connect(std::span<const SocketAddress> addresses) { client_.connect(addresses); }
 
   void on_open(Connection& c) override {
     watch_.opened(c, true);
@@ -567,6 +569,43 @@ class LargeFrameScenario final : public Scenario {
   std::optional<FramedClient> client_;
 };
 
+// Several addresses at once: one does not answer, one refuses, two serve. And one who finds nobody.
+class RaceScenario final : public Scenario {
+ public:
+  using Scenario::Scenario;
+  void set_up(EventLoop& loop, EventLoop& other) override {
+    watch_.world().kernel().black_hole(kBlackHole);
+    server_.emplace(loop, handler_);
+    server_->listen(kAddress);
+    server_->listen(SocketAddress::loopback_v6(kAddress.port()));
+    const SocketAddress silent = SocketAddress::loopback_v6(kBlackHole);
+    const SocketAddress refusing = SocketAddress::loopback(7002);
+    const std::array all{silent, refusing, SocketAddress::loopback_v6(kAddress.port()), kAddress};
+    using End = EchoClient::End;
+    winner_.emplace(watch_, other, "race", 3'000, End::half_close, client_options());
+    winner_->connect(all);
+    ClientOptions impatient;
+    impatient.connect_timeout = 2s;
+    loser_.emplace(loop, loser_handler_, impatient);
+    loser_->connect(std::array{silent, refusing});
+  }
+
+ private:
+  struct Loser : ConnectionHandler {
+    explicit Loser(Watch& w) : watch(w) {}
+    Watch& watch;
+    void on_open(Connection&) override { watch.problem("nobody is there, and it is connected"); }
+    void on_data(Connection&, ReceiveBuffer&) override {}
+    void on_connect_failed(std::error_code) override { watch.reached("none"); }
+  };
+
+  WatchedEcho handler_{watch_};
+  Loser loser_handler_{watch_};
+  std::optional<Server> server_;
+  std::optional<EchoClient> winner_;
+  std::optional<Client> loser_;
+};
+
 template <class T>
 std::unique_ptr<Scenario> make(Watch& watch) {
   return std::make_unique<T>(watch);
@@ -580,6 +619,7 @@ constexpr std::array kScenarios{
     ScenarioKind{"Timers", make<TimerScenario>},
     ScenarioKind{"Framed", make<FramedScenario>},
     ScenarioKind{"LargeFrame", make<LargeFrameScenario>},
+    ScenarioKind{"Race", make<RaceScenario>},
     ScenarioKind{"Datagrams", make_datagram_scenario},
     ScenarioKind{"Unix", make_unix_scenario},
 };

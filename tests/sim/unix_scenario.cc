@@ -6,6 +6,7 @@
 #include <millrace/unix_connection.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -80,8 +81,7 @@ class UnixScenario final : public Scenario {
     void on_data(Connection& c, ReceiveBuffer& in) override {
       in.consume_all();
       for (const UniqueFd& each : take_descriptors(c)) {
-        std::uint64_t number = 0;
-        if (::read(each.get(), &number, sizeof number) != sizeof number) number = 0;
+        const std::uint64_t number = value_of(each);
         if (number != ++received_) watch_.problem("a descriptor that is not the next");
       }
       if (received_ == kPassed) c.close();
@@ -96,6 +96,14 @@ class UnixScenario final : public Scenario {
     }
 
    private:
+    static std::uint64_t value_of(const UniqueFd& event) {
+      std::uint64_t value = 0;
+      ssize_t n = 0;
+      do {
+        n = ::read(event.get(), &value, sizeof value);
+      } while (n < 0 && errno == EINTR);
+      return n == sizeof value ? value : 0;
+    }
     static ClientOptions options() {
       ClientOptions made;
       made.connection = with_descriptors();
