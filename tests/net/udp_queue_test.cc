@@ -138,7 +138,11 @@ TEST_F(UdpQueueTest, ARefusalInOnDrainedIsFollowedByAnotherThoughFlushEmptiesThe
 TEST_F(UdpQueueTest, WhatFlushInACallbackCouldNotSendIsReportedWithoutWaitingForAnything) {
   UdpCallbacks callbacks = keep();
   callbacks.on_drained = [&](UdpSocket& s) {
-    ++drained;
+    if (++drained == 1) {  // the next comes when nothing else is to be done any more
+      while (s.send_to(peer.address(), "x")) {
+      }
+      return;
+    }
     EXPECT_TRUE(s.send_to(SocketAddress::parse("255.255.255.255:9"), "x"));  // EACCES
     s.flush();
     EXPECT_TRUE(errors.empty());
@@ -148,7 +152,7 @@ TEST_F(UdpQueueTest, WhatFlushInACallbackCouldNotSendIsReportedWithoutWaitingFor
   fill(socket, 4);
   EXPECT_EQ(socket.send_to(peer.address(), "x"), DatagramResult::refused);
   ASSERT_TRUE(run_until([&] { return errors.size() == 1; }));
-  EXPECT_EQ(drained, 1);
+  EXPECT_EQ(drained, 2);
 }
 
 TEST_F(UdpQueueTest, ACallbackThatSendsUntilItIsToldToStopIsToldSo) {
