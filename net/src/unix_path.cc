@@ -109,6 +109,7 @@ UnixPath::UnixPath(int fd, const SocketAddress& address, const UnixPathOptions& 
     const auto first = static_cast<mode_t>(*options.mode & (of_others ? 0700u : 0777u));
     if (sys::fchmod(fd, first) != 0) fail(errno, "fchmod for", address);
   }
+  std::string path(address.path());  // memory first: once there is a file it must not be forgotten
   int error = bind(fd, address);
   if (error == EADDRINUSE && !address.path().empty() && options.replace_stale) {
     find_stale(address);  // what is there is told even where no lock can be made
@@ -117,8 +118,8 @@ UnixPath::UnixPath(int fd, const SocketAddress& address, const UnixPathOptions& 
     error = bind(fd, address);
   }
   if (error != 0) fail(error, "bind", address);
-  if (address.path().empty()) return;
-  path_ = address.path();
+  if (path.empty()) return;
+  path_ = std::move(path);
   try {
     set_permissions(address, options);
   } catch (...) {
