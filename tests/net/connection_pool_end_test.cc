@@ -161,6 +161,7 @@ TEST_F(ConnectionPoolEndTest, InsideItTheOnCloseOfOneMayEndTheLeaseOfAnotherAndA
   make_pool();
   Asked& one = lend();
   Asked& two = lend();
+  const RawSocket first = listener.accept();
   RawSocket peer = listener.accept();
   Recorder holder;
   for (Asked* each : {&one, &two}) {

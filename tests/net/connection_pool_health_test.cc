@@ -295,14 +295,16 @@ TEST_F(ConnectionPoolHealthTest, WithoutACheckTimeoutAPreparationTakesItsTime) {
   options.check_timeout = 0ms;
   options.idle_timeout = 1s;
   make_pool();
-  lend().lease.release();  // one that is swept
+  lend().lease.release();
   std::optional<ConnectionLease> preparing;
   pool->prepare_new([&](ConnectionLease lease) { preparing = std::move(lease); });
   Asked& one = lend();
-  ask();
+  Asked& two = ask();
   ASSERT_TRUE(run_until([&] { return preparing.has_value(); }));
-  one.lease.release();
+  two.request.cancel();
+  one.lease.release();  // idle, until it is swept
   pass(faults, 2h);
+  EXPECT_EQ(pool->stats().closed_old, 1u);
   EXPECT_TRUE(*preparing);
   preparing.reset();
 }
