@@ -51,10 +51,10 @@ class Client {
   // connection to itself, which the kernel can make on loopback, counts as refused) rather than
   // that one was silent, and that rather than that one cannot be reached; otherwise what was
   // wrong with the name. Takes what SocketAddress::parse() does, a host's name with a port, or
-  // addresses in the order of preference. Throws std::system_error for a text that is neither,
-  // naming it, for no address at all, and for socket options that make no sense, std::logic_error
-  // when not idle. An option that the kernel refuses fails the attempt with its error, and a
-  // warning in the log names it.
+  // addresses in the order of preference (the first 64). Throws std::system_error for a text that
+  // is neither, naming it, for no address at all, and for socket options that make no sense,
+  // std::logic_error when not idle. An option that the kernel refuses fails the attempt with its
+  // error, and a warning in the log names it.
   void connect(std::string_view target);
   void connect(const SocketAddress& address);
   void connect(std::span<const SocketAddress> addresses);

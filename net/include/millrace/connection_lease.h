@@ -9,6 +9,8 @@
 //
 // As long as no handler was set, what arrives is kept for it. Once the lease has ended, the handler
 // is told nothing more, not even on_close. A lease that an exception destroys is discarded.
+// Contexts stay with the connection: what is known of it (a prepared statement) is known to the
+// next.
 #pragma once
 
 #include <millrace/connection.h>

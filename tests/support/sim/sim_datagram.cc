@@ -21,9 +21,7 @@ namespace {
 constexpr std::size_t kMostV4 = 65'507;
 constexpr std::size_t kMostV6 = 65'527;
 constexpr std::size_t kMostParts = 128;  // UDP_MAX_SEGMENTS
-// What one takes of a buffer beside its bytes.
-constexpr std::size_t kOverhead = 768;
-constexpr std::size_t kQuoted = 548;  // of what could not be delivered, in an ICMP message
+constexpr std::size_t kQuoted = 548;     // of what could not be delivered, in an ICMP message
 constexpr std::uint32_t kLoopbackInterface = 1;
 
 constexpr std::uint32_t kBroadcast = INADDR_BROADCAST;

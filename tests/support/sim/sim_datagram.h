@@ -49,6 +49,9 @@ class SimDatagram final : public SimSocket {
   bool takes_all_groups(const SimAddress& group) const;
 
  private:
+  // What one takes of a buffer beside its bytes.
+  static constexpr std::size_t kOverhead = 768;
+
   struct Packet {
     std::string bytes;
     SimAddress from;

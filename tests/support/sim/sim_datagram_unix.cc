@@ -9,8 +9,7 @@ namespace millrace::test {
 namespace {
 
 constexpr std::size_t kQueueMost = 10;  // net.unix.max_dgram_qlen; one more is taken
-constexpr std::size_t kOverhead = 768;
-constexpr std::size_t kReserved = 32;  // of the send buffer, by the kernel
+constexpr std::size_t kReserved = 32;   // of the send buffer, by the kernel
 
 }  // namespace
 
