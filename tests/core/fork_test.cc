@@ -279,6 +279,7 @@ TEST_F(ForkTest, AForkHoldsUpNoThreadThatASignalInterrupts) {
   watcher.emplace(*ours, std::initializer_list<int>{SIGUSR1}, [&](int) { ++calls; });
   std::binary_semaphore ready{0};
   std::binary_semaphore back{0};
+  std::binary_semaphore done{0};
   std::thread other([&] {
     sigset_t one;
     sigset_t before;
@@ -288,6 +289,7 @@ TEST_F(ForkTest, AForkHoldsUpNoThreadThatASignalInterrupts) {
     ready.release();
     ::sigsuspend(&before);  // until the handler has returned
     back.release();
+    done.acquire();  // it is there while the child is: one that has ended looks leaked in it
   });
   ready.acquire();
   bool held_up = false;
@@ -297,6 +299,7 @@ TEST_F(ForkTest, AForkHoldsUpNoThreadThatASignalInterrupts) {
   };
   EXPECT_TRUE(in_child([] { return true; }));
   EXPECT_FALSE(held_up);
+  done.release();
   other.join();
   EXPECT_TRUE(run_until(*ours, [&] { return calls == 1; }));
   watcher.reset();

@@ -5,6 +5,7 @@
 #include <millrace/error.h>
 #include <millrace/server.h>
 
+#include "support/client_test.h"
 #include "support/loop_test.h"
 #include "support/sockets.h"
 
@@ -21,18 +22,9 @@ namespace {
 
 using State = Client::State;
 
-struct ClientEndTest : LoopTest {
-  void SetUp() override {
-    LoopTest::SetUp();
-    listener = RawSocket::listen();
-  }
-  void TearDown() override {
-    client.reset();
-    listener.close();
-    LoopTest::TearDown();
-  }
-  void start(const SocketAddress& address, const ClientOptions& options = {}) {
-    client = std::make_unique<Client>(loop(), recorder, options);
+struct ClientEndTest : OneClientTest {
+  void start(const SocketAddress& address, const ClientOptions& with = {}) {
+    client = std::make_unique<Client>(loop(), recorder, with);
     client->connect(address);
   }
   void open() {
@@ -40,10 +32,10 @@ struct ClientEndTest : LoopTest {
     ASSERT_TRUE(run_until([&] { return recorder.opened == 1; }));
   }
   static ClientOptions reconnecting() {
-    ClientOptions options;
-    options.reconnect.enabled = true;
-    options.reconnect.first_delay = 1h;
-    return options;
+    ClientOptions reconnecting;
+    reconnecting.reconnect.enabled = true;
+    reconnecting.reconnect.first_delay = 1h;
+    return reconnecting;
   }
   // Nothing more is reported, and nothing keeps the loop busy.
   void expect_silence() {
@@ -51,9 +43,6 @@ struct ClientEndTest : LoopTest {
     EXPECT_LE(run_for(50ms), 6u);
     EXPECT_EQ(recorder.events.size() + recorder.failures.size(), events);
   }
-
-  std::unique_ptr<Client> client;
-  RawSocket listener;
 };
 
 TEST_F(ClientEndTest, CloseWhileIdleDoesNothing) {
@@ -223,7 +212,7 @@ TEST_F(ClientEndTest, DestroyedWhileItsConnectionLingersItEndsIt) {
 }
 
 TEST_F(ClientEndTest, DestroyedWhileWaitingToReconnectItTriesNoMore) {
-  ClientOptions options = reconnecting();
+  options = reconnecting();
   options.reconnect.first_delay = 5ms;
   options.reconnect.longest_delay = 5ms;
   start(ClosedPort().address(), options);
@@ -278,7 +267,7 @@ class ClientActTest
 
 TEST_P(ClientActTest, EndsItForGood) {
   const ClientCallback where = std::get<ClientCallback>(GetParam());
-  ClientOptions options = std::get<bool>(GetParam()) ? reconnecting() : ClientOptions();
+  options = std::get<bool>(GetParam()) ? reconnecting() : ClientOptions();
   options.reconnect.first_delay = 1ms;
   options.reconnect.longest_delay = 1ms;
   options.connection.limits.high_watermark_bytes = 4;

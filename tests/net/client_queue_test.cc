@@ -4,8 +4,7 @@
 #include <millrace/connection.h>
 #include <millrace/error.h>
 
-#include "support/loop_test.h"
-#include "support/sockets.h"
+#include "support/client_test.h"
 
 #include <memory>
 #include <string>
@@ -16,16 +15,7 @@ namespace {
 
 using State = Client::State;
 
-struct ClientQueueTest : LoopTest {
-  void SetUp() override {
-    LoopTest::SetUp();
-    listener = RawSocket::listen();
-  }
-  void TearDown() override {
-    client.reset();
-    listener.close();
-    LoopTest::TearDown();
-  }
+struct ClientQueueTest : OneClientTest {
   void start(const SocketAddress& address) {
     client = std::make_unique<Client>(loop(), recorder, options);
     client->connect(address);
@@ -38,10 +28,6 @@ struct ClientQueueTest : LoopTest {
   void reconnect_soon() {
     options.reconnect = {.enabled = true, .first_delay = 1ms, .longest_delay = 1ms};
   }
-
-  RawSocket listener;
-  ClientOptions options;
-  std::unique_ptr<Client> client;
 };
 
 TEST_F(ClientQueueTest, WhatIsSentWhileConnectingArrivesInOrder) {

@@ -3,6 +3,7 @@
 #include <millrace/connection.h>
 #include <millrace/error.h>
 
+#include "support/client_test.h"
 #include "support/loop_test.h"
 #include "support/sockets.h"
 #include "support/watch_calls.h"
@@ -17,20 +18,13 @@ namespace {
 
 using State = Client::State;
 
-struct ClientReconnectTest : LoopTest {
+struct ClientReconnectTest : OneClientTest {
   void SetUp() override {
-    LoopTest::SetUp();
-    listener = RawSocket::listen();
+    OneClientTest::SetUp();
     options.reconnect.enabled = true;
     options.reconnect.jitter = 0;
     options.reconnect.stable_after = 0ms;
   }
-  void TearDown() override {
-    client.reset();
-    listener.close();
-    LoopTest::TearDown();
-  }
-
   void make_client() {
     client = std::make_unique<Client>(
         loop(),
@@ -82,9 +76,6 @@ struct ClientReconnectTest : LoopTest {
 
   Faults faults;
   ClosedPort nobody;
-  RawSocket listener;
-  ClientOptions options;
-  std::unique_ptr<Client> client;
   std::vector<std::uint64_t> failed_at;
   std::vector<State> states;  // in on_connect_failed
 };

@@ -4,6 +4,7 @@
 #include <millrace/connection.h>
 #include <millrace/error.h>
 
+#include "support/client_test.h"
 #include "support/loop_test.h"
 #include "support/sockets.h"
 #include "support/watch_calls.h"
@@ -17,16 +18,10 @@ namespace {
 
 using State = Client::State;
 
-struct ClientStateTest : LoopTest {
+struct ClientStateTest : OneClientTest {
   void SetUp() override {
-    LoopTest::SetUp();
-    listener = RawSocket::listen();
+    OneClientTest::SetUp();
     options.reconnect = {.enabled = true, .first_delay = 100ms, .jitter = 0};
-  }
-  void TearDown() override {
-    client.reset();
-    listener.close();
-    LoopTest::TearDown();
   }
   void start(const SocketAddress& address) {
     client = std::make_unique<Client>(loop(), recorder, options);
@@ -53,10 +48,7 @@ struct ClientStateTest : LoopTest {
   }
 
   Faults faults;
-  RawSocket listener;
-  ClientOptions options;
   std::vector<State> told;
-  std::unique_ptr<Client> client;
 };
 
 TEST_F(ClientStateTest, EachChangeThatTheLoopMakesIsToldOnceAndThoseOfOurOwnCallsAreNot) {
