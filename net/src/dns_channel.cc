@@ -210,8 +210,8 @@ DnsChannel::DnsChannel(EventLoop& loop, const ResolverOptions& options,
   ares_options ares{};
   ares.flags = ARES_FLAG_NOALIASES;
   // c-ares doubles it nine times at the most, and it is an int.
-  constexpr std::chrono::milliseconds kLongestTry = std::chrono::hours(1);
-  ares.timeout = static_cast<int>(std::min(options.try_timeout, kLongestTry).count());
+  constexpr std::chrono::milliseconds kLongestAsk = std::chrono::hours(1);
+  ares.timeout = static_cast<int>(std::min(options.try_timeout, kLongestAsk).count());
   ares.tries = options.tries;
   char lookups[] = "b";
   ares.lookups = lookups;
